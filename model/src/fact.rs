@@ -1,0 +1,329 @@
+//! What a transition changed: the only thing that properties and the trace look at.
+
+use std::fmt;
+
+use castoff_ports::cinder::{AttachStatus, VolumeStatus};
+use castoff_ports::novadb::EventResult;
+use castoff_ports::{
+    AttachmentId, BdmId, DeviceName, InstanceId, Iqn, Lun, Portal, RequestId, Sid, VolumeId,
+};
+
+/// One change of the world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// cinder: `volumes.status` changed.
+    VolumeStatus {
+        /// The volume.
+        volume: VolumeId,
+        /// Before.
+        from: VolumeStatus,
+        /// After.
+        to: VolumeStatus,
+    },
+    /// cinder: an attachment row was made or changed its attach_status.
+    Attachment {
+        /// The row.
+        attachment: AttachmentId,
+        /// Its volume.
+        volume: VolumeId,
+        /// Its server.
+        instance: InstanceId,
+        /// Its new state; `Detached` when it was soft-deleted.
+        to: AttachStatus,
+    },
+    /// storage: a volume was mapped to an initiator (export and ACL in place).
+    Mapped {
+        /// The volume.
+        volume: VolumeId,
+        /// Whom it was mapped to.
+        initiator: Iqn,
+        /// In which target.
+        target: Iqn,
+        /// Under which number.
+        lun: Lun,
+    },
+    /// storage: a volume was unmapped from an initiator.
+    Unmapped {
+        /// The volume.
+        volume: VolumeId,
+        /// Whom it was mapped to.
+        initiator: Iqn,
+        /// In which target.
+        target: Iqn,
+        /// Under which number.
+        lun: Lun,
+    },
+    /// nova database: a BDM row was made.
+    BdmCreated {
+        /// The row.
+        id: BdmId,
+        /// Its volume.
+        volume: VolumeId,
+        /// Its server.
+        instance: InstanceId,
+    },
+    /// nova database: a BDM row was soft-deleted.
+    BdmDestroyed {
+        /// The row.
+        id: BdmId,
+        /// Its volume.
+        volume: VolumeId,
+        /// Its server.
+        instance: InstanceId,
+    },
+    /// nova database: an instance action event finished.
+    EventFinished {
+        /// The request it belongs to.
+        request: RequestId,
+        /// `compute_detach_volume`, …
+        event: String,
+        /// Its server.
+        instance: InstanceId,
+        /// How it ended.
+        result: EventResult,
+    },
+    /// nova database: an instance fault row was written.
+    FaultCreated {
+        /// The request that failed.
+        request: RequestId,
+        /// The server.
+        instance: InstanceId,
+        /// The exception's text.
+        message: String,
+    },
+    /// broker: a message was put into a compute host's queue.
+    MessageQueued {
+        /// The request it carries.
+        request: RequestId,
+        /// RPC method.
+        method: &'static str,
+    },
+    /// broker: a message was handed to nova-compute, and acknowledged by that.
+    MessageDelivered {
+        /// The request it carries.
+        request: RequestId,
+        /// RPC method.
+        method: &'static str,
+    },
+    /// broker: a message was acknowledged, then lost with its consumer.
+    MessageLost {
+        /// The request it carried.
+        request: RequestId,
+        /// RPC method.
+        method: &'static str,
+    },
+    /// kernel: an iSCSI session was made.
+    SessionUp {
+        /// Its number.
+        sid: Sid,
+        /// Portal.
+        portal: Portal,
+        /// Target.
+        target: Iqn,
+    },
+    /// kernel: an iSCSI session is gone.
+    SessionDown {
+        /// Its number.
+        sid: Sid,
+        /// Target.
+        target: Iqn,
+    },
+    /// open-iscsi: a node record was made.
+    NodeNew {
+        /// Portal.
+        portal: Portal,
+        /// Target.
+        target: Iqn,
+    },
+    /// open-iscsi: a node record was deleted.
+    NodeDeleted {
+        /// Portal.
+        portal: Portal,
+        /// Target.
+        target: Iqn,
+    },
+    /// kernel: a SCSI disk appeared.
+    DeviceUp {
+        /// Its name.
+        device: DeviceName,
+        /// Its session.
+        sid: Sid,
+        /// Its LUN.
+        lun: Lun,
+        /// The volume that it showed when it was probed.
+        volume: VolumeId,
+    },
+    /// kernel: a SCSI disk is gone.
+    DeviceGone {
+        /// Its name.
+        device: DeviceName,
+        /// The volume that it showed when it was probed.
+        volume: VolumeId,
+        /// Writes that it had accepted and not yet brought to the LUN.
+        dirty: u32,
+        /// Whether a guest's live disk still had it open.
+        in_use: bool,
+    },
+    /// kernel: a flush of a SCSI disk ended.
+    Flushed {
+        /// The disk.
+        device: DeviceName,
+        /// Whether it succeeded.
+        ok: bool,
+    },
+    /// libvirt: a disk is in a guest's live config now.
+    DiskPlugged {
+        /// The guest.
+        instance: InstanceId,
+        /// `vdb`.
+        target: String,
+        /// The volume it is meant to be.
+        volume: VolumeId,
+        /// The host device it opened.
+        device: DeviceName,
+    },
+    /// QEMU: the guest was asked to let go of a disk (`device_del`).
+    UnplugRequested {
+        /// The guest.
+        instance: InstanceId,
+        /// `vdb`.
+        target: String,
+    },
+    /// libvirt: a disk left a guest's live config.
+    DiskUnplugged {
+        /// The guest.
+        instance: InstanceId,
+        /// `vdb`.
+        target: String,
+        /// The volume it was meant to be.
+        volume: VolumeId,
+    },
+    /// libvirt: the persistent config of a guest gained or lost a disk.
+    DiskConfigured {
+        /// The guest.
+        instance: InstanceId,
+        /// `vdb`.
+        target: String,
+        /// True when it is there now.
+        present: bool,
+    },
+    /// A guest's write was acknowledged to it, or failed.
+    GuestWrite {
+        /// The guest.
+        instance: InstanceId,
+        /// The volume that the guest means.
+        volume: VolumeId,
+        /// Where it went; none when it failed.
+        served_by: Option<VolumeId>,
+        /// Held in the host's cache, not yet on the LUN.
+        cached: bool,
+        /// The write's stamp.
+        seq: u32,
+    },
+}
+
+/// The facts of one or more transitions, in order.
+pub type Facts = Vec<Fact>;
+
+impl Fact {
+    /// The system that changed, for the trace's column.
+    pub fn system(&self) -> &'static str {
+        match self {
+            Fact::VolumeStatus { .. } | Fact::Attachment { .. } => "cinder",
+            Fact::Mapped { .. } | Fact::Unmapped { .. } => "storage",
+            Fact::BdmCreated { .. }
+            | Fact::BdmDestroyed { .. }
+            | Fact::EventFinished { .. }
+            | Fact::FaultCreated { .. } => "nova-db",
+            Fact::MessageQueued { .. }
+            | Fact::MessageDelivered { .. }
+            | Fact::MessageLost { .. } => "broker",
+            Fact::SessionUp { .. }
+            | Fact::SessionDown { .. }
+            | Fact::NodeNew { .. }
+            | Fact::NodeDeleted { .. } => "iscsi",
+            Fact::DeviceUp { .. } | Fact::DeviceGone { .. } | Fact::Flushed { .. } => "host",
+            Fact::DiskPlugged { .. }
+            | Fact::UnplugRequested { .. }
+            | Fact::DiskUnplugged { .. }
+            | Fact::DiskConfigured { .. } => "libvirt",
+            Fact::GuestWrite { .. } => "guest",
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fact::VolumeStatus { volume, from, to } => {
+                write!(f, "volume {volume} status {} -> {}", from.as_str(), to.as_str())
+            }
+            Fact::Attachment { attachment, volume, to, .. } => {
+                write!(f, "attachment {attachment} of volume {volume} is {}", to.as_str())
+            }
+            Fact::Mapped { volume, initiator, target, lun } => {
+                write!(f, "{target} lun {lun} = volume {volume} mapped to {initiator}")
+            }
+            Fact::Unmapped { volume, initiator, target, lun } => {
+                write!(f, "{target} lun {lun} = volume {volume} unmapped from {initiator}")
+            }
+            Fact::BdmCreated { id, volume, instance } => {
+                write!(f, "BDM {id} of volume {volume} and server {instance} created")
+            }
+            Fact::BdmDestroyed { id, volume, .. } => {
+                write!(f, "BDM {id} of volume {volume} deleted")
+            }
+            Fact::EventFinished { event, result, .. } => {
+                write!(f, "action event {event} {result:?}")
+            }
+            Fact::FaultCreated { message, .. } => write!(f, "instance fault: {message}"),
+            Fact::MessageQueued { method, .. } => write!(f, "{method} queued"),
+            Fact::MessageDelivered { method, .. } => write!(f, "{method} delivered"),
+            Fact::MessageLost { method, .. } => write!(f, "{method} lost"),
+            Fact::SessionUp { sid, portal, target } => {
+                write!(f, "session {sid} to {target} at {portal} logged in")
+            }
+            Fact::SessionDown { sid, target } => {
+                write!(f, "session {sid} to {target} gone")
+            }
+            Fact::NodeNew { portal, target } => {
+                write!(f, "node record {target} at {portal} created")
+            }
+            Fact::NodeDeleted { portal, target } => {
+                write!(f, "node record {target} at {portal} deleted")
+            }
+            Fact::DeviceUp { device, sid, lun, volume } => {
+                write!(f, "{device} is lun {lun} of session {sid}, volume {volume}")
+            }
+            Fact::DeviceGone { device, volume, dirty, in_use } => {
+                write!(f, "{device} of volume {volume} gone")?;
+                if *dirty > 0 {
+                    write!(f, ", {dirty} writes not flushed")?;
+                }
+                if *in_use {
+                    write!(f, ", still in use by a guest")?;
+                }
+                Ok(())
+            }
+            Fact::Flushed { device, ok } => {
+                write!(f, "{device} {}", if *ok { "flushed" } else { "flush failed" })
+            }
+            Fact::DiskPlugged { target, device, volume, .. } => {
+                write!(f, "guest has {target} = {device}, volume {volume}")
+            }
+            Fact::UnplugRequested { target, .. } => write!(f, "device_del {target}"),
+            Fact::DiskUnplugged { target, volume, .. } => {
+                write!(f, "guest let go of {target}, volume {volume}: DEVICE_REMOVED")
+            }
+            Fact::DiskConfigured { target, present, .. } => {
+                write!(f, "persistent config {} {target}", if *present { "has" } else { "lost" })
+            }
+            Fact::GuestWrite { volume, served_by, seq, cached, .. } => match served_by {
+                Some(v) if v == volume && !cached => write!(f, "guest write {seq} to {volume}"),
+                Some(v) if v == volume => write!(f, "guest write {seq} to {volume} (cached)"),
+                Some(v) => write!(f, "guest write {seq} to {volume} REACHED VOLUME {v}"),
+                None => write!(f, "guest write {seq} to {volume} failed"),
+            },
+        }
+    }
+}

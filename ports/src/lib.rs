@@ -1,0 +1,41 @@
+//! What the pipeline may call on the outside, and nothing else.
+//!
+//! Every call is a small serialisable value named as its owner names it
+//! ([`cinder::BeginDetaching`], [`libvirt::DetachDeviceFlags`], [`iscsi::Logout`]). The pipeline
+//! sees typed methods through [`Port`]; under them is one enum ([`Call`]) and one object-safe
+//! trait ([`Binding`]), so that layers (trace, faults) are written once and the same compiled
+//! pipeline runs on every binding.
+//!
+//! - [`ids`], [`time`], [`secret`]: the vocabulary.
+//! - [`keystone`], [`nova`], [`novadb`], [`rpc`], [`cinder`], [`libvirt`], [`iscsi`], [`host`],
+//!   [`runtime`]: the operations, a file a system.
+//! - [`call`]: the sum of them, [`CallCx`], [`Binding`], [`Port`].
+//! - [`failure`]: what can come back instead of a reply.
+//! - [`plan`] and [`fault`]: which fault strikes where, and the layer that makes it strike.
+//! - [`trace`]: what is recorded, its text form and its JSON lines.
+
+pub mod call;
+pub mod cinder;
+pub mod failure;
+pub mod fault;
+pub mod host;
+pub mod ids;
+pub mod iscsi;
+pub mod keystone;
+pub mod libvirt;
+pub mod nova;
+pub mod novadb;
+pub mod operation;
+pub mod plan;
+pub mod rpc;
+pub mod runtime;
+pub mod secret;
+pub mod time;
+pub mod trace;
+
+pub use call::{Auth, Binding, Call, CallCx, Port, Process, Reply};
+pub use failure::{Failure, Refusal};
+pub use ids::*;
+pub use operation::Operation;
+pub use secret::Secret;
+pub use time::SimTime;

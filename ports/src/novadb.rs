@@ -1,0 +1,276 @@
+//! Nova's database as nova-api and nova-compute use it (compute through its conductor).
+
+use serde::{Deserialize, Serialize};
+
+use crate::cinder::ConnectionInfo;
+use crate::{AttachmentId, BdmId, HostName, InstanceId, ProjectId, RequestId, VolumeId};
+
+/// `instances.vm_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    /// Running.
+    Active,
+    /// Paused.
+    Paused,
+    /// Powered off.
+    Stopped,
+    /// Suspended to disk.
+    Suspended,
+    /// Booted from a rescue image.
+    Rescued,
+    /// Resized, not confirmed.
+    Resized,
+    /// Deleted, may be restored.
+    SoftDeleted,
+    /// Shelved, still on its host.
+    Shelved,
+    /// Shelved, off its host.
+    ShelvedOffloaded,
+    /// Being built.
+    Building,
+    /// Failed.
+    Error,
+    /// Deleted.
+    Deleted,
+}
+
+impl VmState {
+    /// Nova's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VmState::Active => "active",
+            VmState::Paused => "paused",
+            VmState::Stopped => "stopped",
+            VmState::Suspended => "suspended",
+            VmState::Rescued => "rescued",
+            VmState::Resized => "resized",
+            VmState::SoftDeleted => "soft-delete",
+            VmState::Shelved => "shelved",
+            VmState::ShelvedOffloaded => "shelved_offloaded",
+            VmState::Building => "building",
+            VmState::Error => "error",
+            VmState::Deleted => "deleted",
+        }
+    }
+}
+
+/// A row of `instances`, the columns that detach looks at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The server.
+    pub uuid: InstanceId,
+    /// Its owner.
+    pub project_id: ProjectId,
+    /// Its compute host; none when shelved_offloaded.
+    pub host: Option<HostName>,
+    /// vm_state.
+    pub vm_state: VmState,
+    /// task_state; any value refuses a detach.
+    pub task_state: Option<String>,
+    /// launched_at is set.
+    pub launched: bool,
+    /// Locked by an owner or an admin.
+    pub locked: bool,
+}
+
+/// `block_device_mapping.source_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceType {
+    /// An existing volume: `DriverVolumeBlockDevice`.
+    Volume,
+    /// A volume made from an image: `DriverVolImageBlockDevice`.
+    Image,
+    /// A volume made from a snapshot: `DriverVolSnapshotBlockDevice`.
+    Snapshot,
+    /// A blank volume: `DriverVolBlankBlockDevice`.
+    Blank,
+}
+
+/// A live row of `block_device_mapping`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bdm {
+    /// Row id.
+    pub id: BdmId,
+    /// The server.
+    pub instance_uuid: InstanceId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// Chooses the driver BDM.
+    pub source_type: SourceType,
+    /// `/dev/vdb`.
+    pub device_name: Option<String>,
+    /// 0 is the root device.
+    pub boot_index: Option<i32>,
+    /// Cinder's attachment; none for legacy volumes.
+    pub attachment_id: Option<AttachmentId>,
+    /// Saved when the guest has the disk.
+    pub connection_info: Option<ConnectionInfo>,
+}
+
+impl Bdm {
+    /// Whether this is the server's root device.
+    pub fn is_root(&self) -> bool {
+        self.boot_index == Some(0)
+    }
+}
+
+/// A row of `services` for a nova-compute, with what the service group API makes of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its host.
+    pub host: HostName,
+    /// Heartbeat within service_down_time (60 s) and not forced down.
+    pub up: bool,
+}
+
+/// A row of `instance_actions_events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventResult {
+    /// The event finished.
+    Success,
+    /// The event raised.
+    Error,
+}
+
+/// What to change in a BDM; `None` leaves the column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BdmUpdate {
+    /// attachment_id.
+    pub attachment_id: Option<AttachmentId>,
+    /// connection_info; boxed, as it is far larger than the rest.
+    pub connection_info: Option<Box<ConnectionInfo>>,
+}
+
+crate::operations!(NovaDb, "novadb", {
+    /// Instance.get_by_uuid.
+    GetInstance {
+        /// The server.
+        uuid: InstanceId,
+    } -> Instance;
+    /// BlockDeviceMappingList.get_by_instance_uuid: live rows.
+    BdmsByInstance {
+        /// The server.
+        instance: InstanceId,
+    } -> Vec<Bdm>;
+    /// BlockDeviceMapping.get_by_volume_and_instance: the first live row, or NotFound.
+    BdmByVolumeAndInstance {
+        /// The volume.
+        volume_id: VolumeId,
+        /// The server.
+        instance: InstanceId,
+    } -> Bdm;
+    /// BlockDeviceMappingList for a volume: live rows of any server.
+    BdmsByVolume {
+        /// The volume.
+        volume_id: VolumeId,
+    } -> Vec<Bdm>;
+    /// BlockDeviceMapping.create.
+    BdmCreate {
+        /// The server.
+        instance: InstanceId,
+        /// The volume.
+        volume_id: VolumeId,
+        /// `/dev/vdb`.
+        device_name: Option<String>,
+    } -> Bdm;
+    /// BlockDeviceMapping.save.
+    BdmSave {
+        /// The row.
+        id: BdmId,
+        /// The columns to write.
+        update: BdmUpdate,
+    } -> ();
+    /// BlockDeviceMapping.destroy: soft delete.
+    BdmDestroy {
+        /// The row.
+        id: BdmId,
+    } -> ();
+    /// InstanceAction.action_start.
+    ActionStart {
+        /// The server.
+        instance: InstanceId,
+        /// `detach_volume`, `attach_volume`.
+        action: String,
+    } -> ();
+    /// InstanceActionEvent.event_start on the action of this request.
+    EventStart {
+        /// The server.
+        instance: InstanceId,
+        /// `compute_detach_volume`, …
+        event: String,
+    } -> ();
+    /// InstanceActionEvent.event_finish; an error marks the action `Error`.
+    EventFinish {
+        /// The server.
+        instance: InstanceId,
+        /// The event that was started.
+        event: String,
+        /// How it ended.
+        result: EventResult,
+    } -> ();
+    /// InstanceFault.create.
+    FaultCreate {
+        /// The server.
+        instance: InstanceId,
+        /// The exception's text.
+        message: String,
+    } -> ();
+    /// The instance's actions, newest first.
+    ActionsByInstance {
+        /// The server.
+        instance: InstanceId,
+    } -> Vec<crate::nova::InstanceAction>;
+    /// Service.get_by_compute_host and servicegroup.service_is_up.
+    ServiceByHost {
+        /// The compute host.
+        host: HostName,
+    } -> Service;
+});
+
+impl Call {
+    /// The call as an object method of nova.
+    pub fn describe(&self) -> String {
+        match self {
+            Call::GetInstance(c) => format!("Instance.get_by_uuid {}", c.uuid),
+            Call::BdmsByInstance(c) => {
+                format!("BlockDeviceMappingList.get_by_instance_uuid {}", c.instance)
+            }
+            Call::BdmByVolumeAndInstance(c) => format!(
+                "BlockDeviceMapping.get_by_volume_and_instance {} {}",
+                c.volume_id, c.instance
+            ),
+            Call::BdmsByVolume(c) => format!("BlockDeviceMappingList.get_by_volume {}", c.volume_id),
+            Call::BdmCreate(c) => format!(
+                "BlockDeviceMapping.create {} {} {}",
+                c.volume_id,
+                c.instance,
+                c.device_name.as_deref().unwrap_or("-")
+            ),
+            Call::BdmSave(c) => format!("BlockDeviceMapping.save id={}", c.id),
+            Call::BdmDestroy(c) => format!("BlockDeviceMapping.destroy id={}", c.id),
+            Call::ActionStart(c) => format!("InstanceAction.action_start {}", c.action),
+            Call::EventStart(c) => format!("InstanceActionEvent.event_start {}", c.event),
+            Call::EventFinish(c) => {
+                format!("InstanceActionEvent.event_finish {} {:?}", c.event, c.result)
+            }
+            Call::FaultCreate(c) => format!("InstanceFault.create {:?}", c.message),
+            Call::ActionsByInstance(c) => {
+                format!("InstanceActionList.get_by_instance_uuid {}", c.instance)
+            }
+            Call::ServiceByHost(c) => format!("Service.get_by_compute_host {}", c.host),
+        }
+    }
+}
+
+/// A row of the instance_actions table as the model keeps it and properties read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionEvent {
+    /// The request.
+    pub request: RequestId,
+    /// Event name.
+    pub event: String,
+    /// None while it runs, or for ever when its process died.
+    pub result: Option<EventResult>,
+}

@@ -1,0 +1,117 @@
+//! Plans: which fault strikes which operation. Data, so that a run is named by its plan.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Process, RequestId};
+
+/// The place where a fault strikes: the n-th time that a process calls an operation for a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultPoint {
+    /// The calling process.
+    pub process: Process,
+    /// `system::Operation`, one of [`operation_names`](crate::call::operation_names).
+    pub operation: String,
+    /// Counts from 1; counted per process and request.
+    #[serde(default = "one")]
+    pub nth: u32,
+    /// Only for this request; the first request that gets there when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What strikes. The letters are those of the fault list: E, T, L, C, R.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FaultKind {
+    /// E: an HTTP service answers with this status at once; no effect.
+    HttpError {
+        /// Status, 400 to 599.
+        status: u16,
+    },
+    /// E: a command fails with this exit code; no effect.
+    CommandFails {
+        /// Exit code.
+        exit: i32,
+    },
+    /// L: the request never arrives; no effect.
+    Unreachable,
+    /// L: the message is accepted and then lost: the caller sees success, nothing happens.
+    Lost,
+    /// T: the effect happens, the connection breaks before the reply.
+    ReplyLost,
+    /// T: the effect happens, the caller is told `status` after `after_ms`: an RPC timeout inside
+    /// the service (500) or a gateway's (504).
+    Timeout {
+        /// 500 or 504.
+        status: u16,
+        /// How long the caller waits; 60000 is rpc_response_timeout's and HAProxy's default.
+        #[serde(default = "sixty_seconds")]
+        after_ms: u64,
+    },
+    /// R: the operation starts later.
+    Delay {
+        /// By how much.
+        ms: u64,
+    },
+    /// C: the calling process dies before the operation starts.
+    CrashBefore {
+        /// When it is started again; never when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_after_ms: Option<u64>,
+    },
+    /// C: the calling process dies after the effect, before it sees the reply.
+    CrashAfter {
+        /// When it is started again; never when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_after_ms: Option<u64>,
+    },
+}
+
+fn sixty_seconds() -> u64 {
+    60_000
+}
+
+impl FaultKind {
+    /// The restart of a crash as a duration.
+    pub fn restart_after(&self) -> Option<Duration> {
+        match self {
+            FaultKind::CrashBefore { restart_after_ms }
+            | FaultKind::CrashAfter { restart_after_ms } => {
+                restart_after_ms.map(Duration::from_millis)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One fault at one point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where.
+    pub at: FaultPoint,
+    /// What.
+    pub strike: FaultKind,
+}
+
+/// All faults of a run; each strikes at most once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The faults, in no particular order.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// Whether nothing strikes.
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
