@@ -148,6 +148,11 @@ impl World {
         }
     }
 
+    /// The next message for nova-compute, acknowledged with that (at most once).
+    pub fn deliver(&mut self, now: SimTime) -> Option<crate::broker::Message> {
+        self.broker.deliver(step!(self, now))
+    }
+
     /// When the world next changes by itself.
     pub fn next_timer(&self) -> Option<SimTime> {
         [self.hypervisor.next_timer(), self.kernel.next_timer()].into_iter().flatten().min()

@@ -12,7 +12,8 @@
 //! - [`call`]: the sum of them, [`CallCx`], [`Binding`], [`Port`].
 //! - [`failure`]: what can come back instead of a reply.
 //! - [`plan`] and [`fault`]: which fault strikes where, and the layer that makes it strike.
-//! - [`trace`]: what is recorded, its text form and its JSON lines.
+//! - [`trace`] and [`trace_layer`]: what is recorded, its text form and its JSON lines; the layer
+//!   that records what a process asked and was told.
 
 pub mod call;
 pub mod cinder;
@@ -32,6 +33,7 @@ pub mod runtime;
 pub mod secret;
 pub mod time;
 pub mod trace;
+pub mod trace_layer;
 
 pub use call::{Auth, Binding, Call, CallCx, Port, Process, Reply};
 pub use failure::{Failure, Refusal};

@@ -93,11 +93,23 @@ impl FaultKind {
 
 /// One fault at one point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Where.
     pub at: FaultPoint,
     /// What.
     pub strike: FaultKind,
+    /// Only under these policies; under all when empty. Policies call different operations, and
+    /// a fault that cannot strike is no test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+}
+
+impl Fault {
+    /// Whether it belongs to runs of this policy.
+    pub fn applies_to(&self, policy: &str) -> bool {
+        self.policies.is_empty() || self.policies.iter().any(|p| p == policy)
+    }
 }
 
 /// All faults of a run; each strikes at most once.

@@ -90,16 +90,22 @@ pub enum What {
 
 /// Collects events; a run without a reader has none and pays nothing.
 #[derive(Clone, Default)]
-pub struct Trace(Option<Rc<RefCell<Vec<Event>>>>);
+pub struct Trace(Option<Rc<Sink>>);
+
+#[derive(Default)]
+struct Sink {
+    epoch: SimTime,
+    events: RefCell<Vec<Event>>,
+}
 
 impl Trace {
     /// Records nothing.
     pub fn off() -> Self {
         Trace(None)
     }
-    /// Records everything.
-    pub fn on() -> Self {
-        Trace(Some(Rc::default()))
+    /// Records everything, with times from `epoch` on.
+    pub fn on(epoch: SimTime) -> Self {
+        Trace(Some(Rc::new(Sink { epoch, events: RefCell::default() })))
     }
     /// Whether anything is recorded: callers build their texts only then.
     pub fn is_on(&self) -> bool {
@@ -107,13 +113,15 @@ impl Trace {
     }
     /// Records one event, built only when someone reads.
     pub fn push(&self, event: impl FnOnce() -> Event) {
-        if let Some(events) = &self.0 {
-            events.borrow_mut().push(event());
+        if let Some(sink) = &self.0 {
+            let mut event = event();
+            event.at = SimTime(event.at.0.saturating_sub(sink.epoch.0));
+            sink.events.borrow_mut().push(event);
         }
     }
     /// The events so far.
     pub fn take(&self) -> Vec<Event> {
-        self.0.as_ref().map(|e| std::mem::take(&mut *e.borrow_mut())).unwrap_or_default()
+        self.0.as_ref().map(|s| std::mem::take(&mut *s.events.borrow_mut())).unwrap_or_default()
     }
 }
 

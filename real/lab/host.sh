@@ -8,6 +8,7 @@ STATE=/run/castoff
 MACHINE=$(</castoff/job/machine)
 mkdir -p "$STATE" /etc/libvirt /etc/iscsi /var/lib/tgt
 cd /tmp || exit 1
+echo '127.0.0.1 localhost compute' >/etc/hosts
 
 # Raw: what the command writes must come out as it was written.
 exec {OUT}>/dev/tty1 {CTL}>/dev/tty2
@@ -17,7 +18,7 @@ tell() { printf '%s\n' "$*" >&"$CTL"; echo "[$(cut -d' ' -f1 /proc/uptime)] $*";
 # stty sets its attributes only when everything written before has gone out.
 drain() { stty -F /dev/tty1 raw; stty -F /dev/tty2 raw; }
 save() { cp "$STATE"/*.log "$CASTOFF_LAB_CONSOLE" /var/log/libvirt/qemu/*.log /castoff/out/ 2>/dev/null; }
-give_up() { tell "fail $*"; save; tail -n 20 "$STATE"/*.log; drain; exit 1; }
+give_up() { save; tail -n 20 "$STATE"/*.log; tell "fail $*"; drain; exit 1; }
 
 # Wait for a condition: wait_for SECONDS WHAT COMMAND...; the time is some eight times what is usual.
 wait_for() {
@@ -66,7 +67,7 @@ start_target() {
     truncate -s 64M "$STATE/lun$lun.img"
     tgt --mode logicalunit --op new --tid 1 --lun "$lun" -b "$STATE/lun$lun.img"
     # By default every target's first LUN has the same identity, and multipathd would take two disks for one.
-    tgt --mode logicalunit --op update --tid 1 --lun "$lun" --params "scsi_id=castoff-lab-lun$lun,scsi_sn=castoff-lab-sn$lun"
+    tgt --mode logicalunit --op update --tid 1 --lun "$lun" --params "scsi_id=ca570ff0000000$lun,scsi_sn=castoff-lab-$lun"
   done
   tgt --mode target --op bind --tid 1 -I ALL
 }
@@ -101,18 +102,19 @@ start_target
 start_initiator
 tell "phase udevd, tgtd, iscsid up"
 [[ $MACHINE == no-os ]] || wait_for 300 "the guest's GUEST-READY" guest_ready
-tell "phase guest ready ($MACHINE)"
+tell "phase ready ($MACHINE)"
 
 # The command's output goes through a pipe, so that it sees no terminal.
 mapfile -d '' -t command </castoff/job/command
 exec {PIPE}> >(exec cat >&"$OUT" {CTL}>&-)
 copy=$!
-pipe=$(readlink "/proc/$$/fd/$PIPE")
+pipe=$(readlink "/proc/$$/fd/$PIPE") # pipe:[123]
+pipe=${pipe//[^0-9]/}
 "${command[@]}" </dev/null >&"$PIPE" 2>&1 {PIPE}>&- {OUT}>&- {CTL}>&-
 code=$?
 exec {PIPE}>&-
 # Whoever the command left behind with its output still open would keep the copy waiting for ever.
-for holder in $(find /proc/[0-9]*/fd -lname "$pipe" 2>/dev/null | cut -d/ -f3 | sort -u); do
+for holder in $(find /proc/[0-9]*/fd -lname "pipe:\[$pipe\]" 2>/dev/null | cut -d/ -f3 | sort -u); do
   [[ $holder == "$copy" || $holder == "$$" ]] || kill -KILL "$holder"
 done
 wait "$copy"

@@ -43,11 +43,11 @@ restore_services() {
 # Packages enable their units for the next boot of the machine. The lab runs its own daemons, so those stay off,
 # but only of packages that were not here before.
 disable_units() {
-  [[ -d /run/systemd/system ]] || return 0
+  command -v systemctl >/dev/null || return 0
   local units
-  mapfile -t units < <(dpkg-query -L "$@" 2>/dev/null | sed -n 's,.*/systemd/system/\([^/@]*\.\(service\|socket\)\)$,\1,p' \
-    | grep -E '^(libvirt|virt|tgt|iscsi|open-iscsi|multipath)' | sort -u)
-  ((${#units[@]} == 0)) || as_root systemctl disable --quiet --now "${units[@]}" 2>/dev/null || true
+  mapfile -t units < <(dpkg-query -L "$@" 2>/dev/null \
+    | sed -n 's,.*/systemd/system/\(\(libvirt\|virt\|tgt\|iscsi\|open-iscsi\|multipath\)[^/@]*\.\(service\|socket\)\)$,\1,p' | sort -u)
+  ((${#units[@]} == 0)) || as_root systemctl disable --quiet "${units[@]}" >/dev/null 2>&1 || true
 }
 
 install_packages() {
@@ -83,18 +83,6 @@ guest_kernel_package() {
   printf '%s\n' "$name"
 }
 
-# Debian's bzImage is compressed with xz, which the emulated guest would need seconds to unpack at every boot.
-# QEMU starts the plain ELF image as well (through its PVH entry), so it is unpacked here, once.
-unpack_kernel() {
-  local image=$1 out=$2 at
-  while IFS=: read -r at _; do
-    tail -c "+$((at + 1))" "$image" | xz -dc --single-stream >"$out" 2>/dev/null || true
-    [[ $(head -c 4 "$out" | od -An -c | tr -d ' ') == '177ELF' ]] && return 0
-  done < <(LC_ALL=C grep -aboP '\xFD7zXZ\x00' "$image")
-  rm -f "$out"
-  return 1
-}
-
 build_cache() {
   [[ $(cat "$LAB_CACHE/format" 2>/dev/null) != "$LAB_CACHE_FORMAT" ]] || return 0
   local package work
@@ -109,20 +97,41 @@ build_cache() {
   (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") \
     || { as_root apt-get -qq update; (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package"); }
   dpkg -x "$work"/linux-image-*.deb "$work/kernel"
-  # Without an image that QEMU can start as it is, the packed one does too: only slower.
-  unpack_kernel "$work"/kernel/boot/vmlinuz-* "$work/guest-kernel" || cp "$work"/kernel/boot/vmlinuz-* "$work/guest-kernel"
-  cp "$work"/kernel/boot/vmlinuz-* "$work/guest-bzimage"
+  cp "$work"/kernel/boot/vmlinuz-* "$work/guest-kernel"
   "$HERE/mk-guest-initramfs.sh" "$work/kernel" "$work/guest-initramfs"
-  mv "$work"/guest-{kernel,bzimage,initramfs} "$LAB_CACHE/"
+  mv "$work"/guest-{kernel,initramfs} "$LAB_CACHE/"
   rm -rf "$work"
   trap - EXIT
   # Last, for this is what `up` goes by.
   printf '%s\n' "$LAB_CACHE_FORMAT" >"$LAB_CACHE/format"
 }
 
+# What libvirt finds out about QEMU at first sight, three seconds each time, is kept as well. It is from a boot of the lab itself,
+# which so has been seen to work. libvirt goes by these timestamps: what is older than an upgrade is got anew.
+capabilities_fresh() {
+  local emulator daemon
+  emulator=$(stat -Lc %Z /usr/bin/qemu-system-x86_64)
+  daemon=$(stat -Lc %Z /usr/sbin/libvirtd)
+  grep -qs "<qemuctime>$emulator<" "$LAB_CACHE"/capabilities/*.xml && grep -qs "<selfctime>$daemon<" "$LAB_CACHE"/capabilities/*.xml
+}
+build_capabilities() {
+  ! capabilities_fresh || return 0
+  local work
+  work=$(mktemp -d "$LAB_CACHE/build.XXXXXX")
+  # shellcheck disable=SC2064  # the folder of this very build
+  trap "rm -rf '$work'" EXIT
+  say "first boot"
+  "$HERE/up" --quiet --out "$work" -- cp -r /var/cache/libvirt/qemu/capabilities /castoff/out/ || die "the first boot failed"
+  rm -rf "$LAB_CACHE/capabilities"
+  mv "$work/capabilities" "$LAB_CACHE/"
+  rm -rf "$work"
+  trap - EXIT
+}
+
 install_packages
 build_cache
 pkg-config --exists libvirt || die "pkg-config does not find libvirt although libvirt-dev is installed"
-missing=$(lab_missing)
-[[ -z $missing ]] || die "still missing: $missing"
+lacking=$(lab_missing)
+[[ -z $lacking ]] || die "still missing: $lacking"
+build_capabilities
 say "ready"

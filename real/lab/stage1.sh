@@ -4,16 +4,24 @@
 set -uo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 TERM=dumb
 
-mount -t proc proc /proc
-cat /proc/uptime
+# This process must not end: the kernel would panic.
+off() {
+  echo o >/proc/sysrq-trigger
+  while :; do sleep 1; done
+}
+
+# Started by an ordinary user, the machine's files belong to nobody in here, and set-user-id programs, mount first of all,
+# would run as nobody. Busybox is not such a program.
+busybox mount -t proc proc /proc
+busybox mount -o remount,ro,nosuid /
 release=$(uname -r)
 modules=/usr/lib/uml/modules/$release
 insmod "$modules/kernel/fs/overlayfs/overlay.ko"
 mount -t tmpfs -o size=80% ram /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay host -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
+mount -t overlay host -o nosuid,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
 
-cd /mnt/root || exit 1
+cd /mnt/root || off
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t devtmpfs dev dev
@@ -36,6 +44,4 @@ ip link set lo up
 chroot /mnt/root /bin/bash /castoff/lab/host.sh
 # hostfs writes late; the overlay is in RAM, and of no interest any more.
 sync -f castoff/out
-echo o >/proc/sysrq-trigger
-# The kernel takes it from here.
-while :; do sleep 1; done
+off

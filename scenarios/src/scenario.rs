@@ -1,4 +1,8 @@
 //! What a scenario file says: the world before, what goes wrong, who does what, what must come of it.
+//!
+//! The types are the file: `deny_unknown_fields` everywhere, so that a misspelt key is an error
+//! and not a silent default. Keys are snake_case, values kebab-case. What types cannot say
+//! (a volume that an actor names exists, an operation has that name) is in [`mod@crate::check`].
 
 use std::collections::BTreeMap;
 
@@ -7,18 +11,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One scenario.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// Name on the command line; the file is named after it.
+    /// Name on the command line, in kebab-case; the file is named after it.
+    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: String,
     /// One line for tables.
+    #[schemars(length(min = 1))]
     pub title: String,
     /// What happens and why it matters, with the bug or the reference.
     #[serde(default)]
     pub story: String,
     /// The volumes; all of one server unless said otherwise.
     #[serde(rename = "volume")]
+    #[schemars(length(min = 1))]
     pub volumes: Vec<VolumeSpec>,
     /// The storage backend.
     #[serde(default)]
@@ -37,20 +44,23 @@ pub struct Scenario {
     pub leftovers: Vec<Leftover>,
     /// Who does what, from the start of the run.
     #[serde(rename = "actor")]
+    #[schemars(length(min = 1))]
     pub actors: Vec<Actor>,
     /// What strikes which operation.
     #[serde(default, rename = "fault")]
-    #[schemars(with = "Vec<serde_json::Value>")]
+    #[schemars(schema_with = "crate::schema::faults")]
     pub faults: Vec<Fault>,
     /// What must come of it, by policy name.
+    #[schemars(extend("minProperties" = 1))]
     pub expect: BTreeMap<String, Expectation>,
 }
 
 /// A volume.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
     /// Name within the file: `v1`.
+    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: String,
     /// Attached at the start, by the attach pipeline.
     #[serde(default = "yes")]
@@ -62,7 +72,7 @@ fn yes() -> bool {
 }
 
 /// The storage backend.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSpec {
     /// All volumes are LUNs of one target; otherwise each has its own (LVM).
@@ -70,21 +80,23 @@ pub struct StorageSpec {
     pub shared_target: bool,
 }
 
-/// When the guest lets go of a disk after the first unplug request that reaches it.
+/// When the guest lets go of a disk after the first unplug request that reaches it:
+/// `"promptly"`, `{ after_ms = 25000 }` or `"never"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum LetsGo {
     /// Within half a second, as measured; the seed draws.
     #[default]
     Promptly,
     /// After so many milliseconds.
     AfterMs(u64),
-    /// Never, until faults stop.
+    /// Never, until faults stop; what is pending then completes, as measured when a paused guest
+    /// is resumed.
     Never,
 }
 
 /// The guest.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuestSpec {
     /// How it answers unplug requests.
@@ -93,12 +105,12 @@ pub struct GuestSpec {
 }
 
 /// The compute host.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostSpec {
-    /// Something on the host keeps SCSI disks from going away after their delete, for so many
-    /// milliseconds; for ever (until faults stop) with `never`.
-    #[serde(default)]
+    /// Something on the host keeps SCSI disks from going away after their delete:
+    /// `{ for_ms = 8000 }` or `"forever"`. Absent: they go within a second, as measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_lingers: Option<Linger>,
     /// Guest writes are held in the host's page cache (cache=writeback) until flushed.
     #[serde(default)]
@@ -107,20 +119,22 @@ pub struct HostSpec {
 
 /// How long a deleted SCSI disk stays.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Linger {
     /// So many milliseconds.
     ForMs(u64),
-    /// Until faults stop.
+    /// It never goes, until faults stop.
+    #[serde(rename = "forever")]
     Never,
 }
 
 /// The user's token.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
     /// Seconds from issue to expiry; keystone's default is 3600.
     #[serde(default = "hour")]
+    #[schemars(range(min = 1))]
     pub lifetime_s: u64,
 }
 
@@ -135,7 +149,7 @@ impl Default for TokenSpec {
 }
 
 /// What an earlier failure has left behind.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Leftover {
     /// Cinder has an `attached` row of this volume and server that no BDM names: an earlier
@@ -153,7 +167,7 @@ pub enum Leftover {
 }
 
 /// Who does what.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Actor {
     /// What.
@@ -176,10 +190,12 @@ pub enum Action {
 }
 
 /// How a volume stands when everything has become quiet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
-    /// Available, no attachment, no BDM, no disk in the guest.
+    /// Available, no attachment, no BDM, no disk in the live guest.
     Detached,
     /// In-use, with its BDM; the attempt ended with an error that the user can see.
     RolledBack,
@@ -192,16 +208,17 @@ pub enum End {
 }
 
 /// What must come of a scenario under one policy.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// The volume of the first actor when everything is quiet for the first time.
+    /// The volume of the first detach when everything is quiet for the first time.
     pub end: End,
     /// The same, after the faults have stopped and the user has retried once.
     pub after_retry: End,
-    /// Properties that this policy is known to break here; any other violation is unexpected,
+    /// Properties (S01 to S27, L1 to L8) that this policy is known to break here; any other violation is unexpected,
     /// and so is one of these that no seed shows.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = "^(S(0[1-9]|1[0-9]|2[0-7])|L[1-8])$")))]
     pub violates: Vec<String>,
     /// Why, in one line.
     #[serde(default)]

@@ -1,1 +1,29 @@
-//! (being written)
+//! The simulated bindings, and what is done with them: runs, properties, campaigns.
+//!
+//! - [`rng`], [`latency`]: the seed's choices; how long things take.
+//! - [`direct`]: models in process on virtual time, with an executor of its own.
+//! - [`network`]: the same models behind HTTP, a broker and links, on turmoil hosts.
+//! - [`prepare`]: a scenario's starting state, made by the attach pipeline.
+//! - [`actors`]: what users do, on any binding.
+//! - [`observe`], [`properties`]: every change is traced and checked.
+//! - [`run`]: one run from its identity to its report.
+//! - [`campaign`]: many runs, in rows.
+//! - [`suite`]: `castoff::scenario("…").policy("…").seeds(0..100).check()`.
+
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "castoff needs RUSTFLAGS=\"--cfg tokio_unstable\" (.cargo/config.toml sets it): without it \
+     tokio::select! draws from a generator that no seed reaches"
+);
+
+pub mod actors;
+pub mod campaign;
+pub mod direct;
+pub mod latency;
+pub mod network;
+pub mod observe;
+pub mod prepare;
+pub mod properties;
+pub mod rng;
+pub mod run;
+pub mod suite;

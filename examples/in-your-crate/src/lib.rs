@@ -1,0 +1,1 @@
+//! Your code: an operator, a CSI driver, a patch to nova.

@@ -1,0 +1,309 @@
+//! Cinder: volumes, their attachments, and the one status that both generations fight over.
+//!
+//! cinder-api, cinder-volume and their database are one state machine here; what can come between
+//! them (a lost reply, an RPC timeout with the effect done) is the fault layer's business. Every
+//! call passes the door first, as keystonemiddleware guards the real one.
+//!
+//! - [`rows`]: the two tables, and the status that the rows of a volume make.
+//! - `actions`: GET volume and the volume actions (`os-begin_detaching`, `os-detach`, …).
+//! - `attachments`: the attachments API, which ocata does not have.
+//! - `deletion`: who may take away an attachment that nova uses (CVE-2023-2088).
+
+mod actions;
+mod attachments;
+mod deletion;
+pub mod rows;
+#[cfg(test)]
+mod status_tests;
+#[cfg(test)]
+mod tests;
+
+use castoff_ports::cinder::{AttachStatus, Call, Reply, VolumeStatus};
+use castoff_ports::keystone::{Role, TokenInfo};
+use castoff_ports::{
+    AttachmentId, Auth, HostName, InstanceId, Iqn, ProjectId, Refusal, SimTime, VolumeId,
+};
+
+use crate::fact::{Fact, Facts};
+use crate::keystone::{Keystone, UNAUTHORIZED};
+use crate::novadb::NovaDb;
+use crate::release::CinderRelease;
+use crate::storage::Storage;
+use crate::world::Step;
+
+pub use rows::{AttachmentRow, VolumeRow};
+
+/// The cinder-volume service's uuid: os-brick names its guard lock after it.
+const SERVICE_UUID: &str = "5e41ce00-0000-4000-8000-000000000001";
+
+/// Cinder's API, its volume service and its database.
+#[derive(Clone, Debug)]
+pub struct Cinder {
+    release: CinderRelease,
+    volumes: Vec<VolumeRow>,
+    /// Rows that are not soft-deleted, oldest first.
+    attachments: Vec<AttachmentRow>,
+    last_attachment: u32,
+}
+
+/// Who calls, once the door has let them in.
+struct Caller<'a> {
+    info: &'a TokenInfo,
+    /// The request carries a valid service token with the role `service`.
+    service: bool,
+}
+
+impl Cinder {
+    /// A cinder of this release without volumes.
+    pub fn new(release: CinderRelease) -> Cinder {
+        Cinder {
+            release,
+            volumes: Vec::new(),
+            attachments: Vec::new(),
+            last_attachment: 0,
+        }
+    }
+
+    /// Adds an available volume that any project may use.
+    pub fn add_volume(&mut self, id: VolumeId, size: u32) {
+        self.volumes.push(VolumeRow::available(id, size));
+    }
+
+    /// A volume's row, for scenarios that set what no operation sets (multiattach, an owner).
+    pub fn volume_mut(&mut self, id: &VolumeId) -> Option<&mut VolumeRow> {
+        self.volumes.iter_mut().find(|v| v.id == *id)
+    }
+
+    /// Leaves an attached row behind that nobody names: no BDM, no connector, an id of its own.
+    pub fn add_stale_attachment(
+        &mut self,
+        facts: &mut Facts,
+        volume: &VolumeId,
+        instance: &InstanceId,
+        host: HostName,
+    ) -> AttachmentId {
+        let id = self.insert(facts, volume, instance, AttachStatus::Attached);
+        if let Some(row) = self.attachments.last_mut() {
+            row.host = Some(host);
+        }
+        // A second row changes no status: not even a detach that is under way.
+        if let Some(at) = self.position(volume)
+            && self.volumes[at].attach_status != AttachStatus::Attached
+        {
+            self.set(facts, at, VolumeStatus::InUse, AttachStatus::Attached);
+        }
+        id
+    }
+
+    /// A volume's row.
+    pub fn volume(&self, id: &VolumeId) -> Option<&VolumeRow> {
+        self.volumes.iter().find(|v| v.id == *id)
+    }
+
+    /// Every volume, in the order in which they were added.
+    pub fn volumes(&self) -> &[VolumeRow] {
+        &self.volumes
+    }
+
+    /// Attachments that are not deleted, oldest first.
+    pub fn live_attachments(&self) -> impl Iterator<Item = &AttachmentRow> {
+        self.attachments.iter()
+    }
+
+    /// A live attachment.
+    pub fn attachment(&self, id: &AttachmentId) -> Option<&AttachmentRow> {
+        self.attachments.iter().find(|a| a.id == *id)
+    }
+
+    /// The newest microversion that this release speaks: `3.N`.
+    pub fn max_microversion(&self) -> u16 {
+        match self.release {
+            CinderRelease::Ocata => 27,
+            CinderRelease::V28 => 71,
+        }
+    }
+
+    /// Answers one operation.
+    pub fn call(
+        &mut self,
+        step: &mut Step,
+        keystone: &Keystone,
+        novadb: &NovaDb,
+        storage: &mut Storage,
+        auth: &Auth,
+        call: Call,
+    ) -> Result<Reply, Refusal> {
+        let caller = &self.admit(step.now, keystone, auth)?;
+        let facts = &mut *step.facts;
+        match call {
+            Call::GetVolume(c) => self
+                .get_volume(caller, storage.shared_target, &c)
+                .map(Reply::GetVolume),
+            Call::BeginDetaching(c) => self
+                .begin_detaching(facts, caller, &c.volume_id)
+                .map(Reply::BeginDetaching),
+            Call::RollDetaching(c) => self
+                .roll_detaching(facts, caller, &c.volume_id)
+                .map(Reply::RollDetaching),
+            Call::Reserve(c) => self
+                .reserve(facts, caller, &c.volume_id)
+                .map(Reply::Reserve),
+            Call::Unreserve(c) => {
+                let at = self.volume_at(caller, &c.volume_id)?;
+                self.unreserve(facts, at);
+                Ok(Reply::Unreserve(()))
+            }
+            Call::InitializeConnection(c) => self
+                .initialize_connection(facts, storage, caller, &c)
+                .map(Reply::InitializeConnection),
+            Call::TerminateConnection(c) => self
+                .terminate_connection(facts, storage, novadb, caller, &c)
+                .map(Reply::TerminateConnection),
+            Call::Attach(c) => self.attach(facts, caller, c).map(Reply::Attach),
+            Call::Detach(c) => self
+                .detach(facts, storage, novadb, caller, &c)
+                .map(Reply::Detach),
+            Call::AttachmentCreate(c) => self
+                .attachment_create(facts, caller, &c)
+                .map(Reply::AttachmentCreate),
+            Call::AttachmentUpdate(c) => self
+                .attachment_update(facts, storage, caller, c)
+                .map(Reply::AttachmentUpdate),
+            Call::AttachmentComplete(c) => self
+                .attachment_complete(facts, caller, &c.attachment_id)
+                .map(Reply::AttachmentComplete),
+            Call::AttachmentDelete(c) => self
+                .attachment_delete(facts, storage, novadb, caller, &c.attachment_id)
+                .map(Reply::AttachmentDelete),
+        }
+    }
+
+    /// The project of whoever sends this, as the door makes it out; 401 when it lets nobody in.
+    pub fn project_of<'k>(
+        &self,
+        now: SimTime,
+        keystone: &'k Keystone,
+        auth: &Auth,
+    ) -> Result<&'k ProjectId, Refusal> {
+        self.admit(now, keystone, auth).map(|c| &c.info.project_id)
+    }
+
+    /// keystonemiddleware at the API's door.
+    fn admit<'k>(
+        &self,
+        now: SimTime,
+        keystone: &'k Keystone,
+        auth: &Auth,
+    ) -> Result<Caller<'k>, Refusal> {
+        let service = match self.release {
+            CinderRelease::Ocata => false,
+            CinderRelease::V28 => auth
+                .service_token
+                .as_ref()
+                .and_then(|token| keystone.bearer(now, token, false))
+                .is_some_and(|info| info.roles.contains(&Role::Service)),
+        };
+        // Only a service may act for a user whose token has expired meanwhile.
+        auth.token
+            .as_ref()
+            .and_then(|token| keystone.bearer(now, token, service))
+            .map(|info| Caller { info, service })
+            .ok_or_else(|| Refusal::http(401, UNAUTHORIZED))
+    }
+
+    fn position(&self, id: &VolumeId) -> Option<usize> {
+        self.volumes.iter().position(|v| v.id == *id)
+    }
+
+    /// The volume, if the caller may see it.
+    fn volume_at(&self, caller: &Caller, id: &VolumeId) -> Result<usize, Refusal> {
+        self.position(id)
+            .filter(|at| self.volumes[*at].is_visible_to(caller.info))
+            .ok_or_else(|| Refusal::http(404, format!("Volume {id} could not be found.")))
+    }
+
+    fn rows_of<'a>(&'a self, volume: &'a VolumeId) -> impl Iterator<Item = &'a AttachmentRow> {
+        self.attachments
+            .iter()
+            .filter(move |a| a.volume_id == *volume)
+    }
+
+    fn set(&mut self, facts: &mut Facts, at: usize, to: VolumeStatus, attach: AttachStatus) {
+        let row = &mut self.volumes[at];
+        row.attach_status = attach;
+        if row.status != to {
+            facts.push(Fact::VolumeStatus {
+                volume: row.id.clone(),
+                from: row.status,
+                to,
+            });
+            row.status = to;
+        }
+    }
+
+    fn insert(
+        &mut self,
+        facts: &mut Facts,
+        volume: &VolumeId,
+        instance: &InstanceId,
+        status: AttachStatus,
+    ) -> AttachmentId {
+        self.last_attachment += 1;
+        let id = AttachmentId::new(format!(
+            "a77ac400-0000-4000-8000-{:012}",
+            self.last_attachment
+        ));
+        facts.push(Fact::Attachment {
+            attachment: id.clone(),
+            volume: volume.clone(),
+            instance: instance.clone(),
+            to: status,
+        });
+        self.attachments.push(AttachmentRow {
+            id: id.clone(),
+            volume_id: volume.clone(),
+            instance: instance.clone(),
+            attach_status: status,
+            host: None,
+            mountpoint: None,
+            connector: None,
+            connection_info: None,
+        });
+        id
+    }
+
+    fn set_attachment(&mut self, facts: &mut Facts, at: usize, to: AttachStatus) {
+        let row = &mut self.attachments[at];
+        if row.attach_status != to {
+            row.attach_status = to;
+            facts.push(Fact::Attachment {
+                attachment: row.id.clone(),
+                volume: row.volume_id.clone(),
+                instance: row.instance.clone(),
+                to,
+            });
+        }
+    }
+
+    /// `volume_detached`: the row goes, and the rows that remain make the volume's status.
+    fn finish_detach(&mut self, facts: &mut Facts, volume: usize, row: Option<usize>) {
+        if let Some(at) = row {
+            self.set_attachment(facts, at, AttachStatus::Detached);
+            self.attachments.remove(at);
+        }
+        let (status, attach) = rows::status(self.release, self.rows_of(&self.volumes[volume].id));
+        self.set(facts, volume, status, attach);
+    }
+
+    /// Takes an initiator's access back, unless another attachment of the volume came with the
+    /// same one (cinder c1388ce1c: two servers on one host share the mapping).
+    fn unmap(&self, facts: &mut Facts, storage: &mut Storage, volume: &VolumeId, initiator: &Iqn) {
+        let users = self
+            .rows_of(volume)
+            .filter(|a| a.initiator() == Some(initiator))
+            .count();
+        if users <= 1 {
+            storage.unmap(facts, volume, initiator);
+        }
+    }
+}

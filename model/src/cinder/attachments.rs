@@ -1,0 +1,201 @@
+//! The attachments API: reserve, connect, complete, delete. Ocata has none of it.
+
+use castoff_ports::cinder::{
+    AttachStatus, Attachment, AttachmentCreate, AttachmentUpdate, VolumeStatus,
+};
+use castoff_ports::{AttachmentId, Refusal};
+
+use super::actions::{connection_info, host_of, initiator_of};
+use super::{Caller, Cinder};
+use crate::fact::Facts;
+use crate::novadb::NovaDb;
+use crate::release::CinderRelease;
+use crate::storage::Storage;
+
+/// What cinder notes for the mountpoint when the connector names none.
+const NO_MOUNTPOINT: &str = "na";
+
+impl Cinder {
+    pub(super) fn attachment_create(
+        &mut self,
+        facts: &mut Facts,
+        caller: &Caller,
+        c: &AttachmentCreate,
+    ) -> Result<Attachment, Refusal> {
+        self.has_attachments_api()?;
+        let at = match self.volume_at(caller, &c.volume_id) {
+            Ok(at) => at,
+            // The schema is checked before the volume is looked for.
+            Err(_) if !is_uuid(c.volume_id.as_str()) => {
+                let id = &c.volume_id;
+                return Err(Refusal::http(
+                    400,
+                    format!(
+                        "Invalid input for field/attribute volume_uuid. Value: {id}. '{id}' is \
+                         not a 'uuid'"
+                    ),
+                ));
+            }
+            Err(missing) => return Err(missing),
+        };
+        let row = &self.volumes[at];
+        if row.status == VolumeStatus::Error {
+            return Err(in_error(400, "created", row.id.as_str(), row.status));
+        }
+        let (free, expected) = match row.multiattach {
+            true => (
+                matches!(row.status, VolumeStatus::Available | VolumeStatus::InUse),
+                "available, in-use or downloading",
+            ),
+            false => (
+                row.status == VolumeStatus::Available,
+                "available or downloading",
+            ),
+        };
+        // A second row for the same server is live migration's, or shelve's (nova 1694530).
+        let again = matches!(row.status, VolumeStatus::InUse | VolumeStatus::Reserved)
+            && self.rows_of(&row.id).any(|a| a.instance == c.instance);
+        if !free && !again {
+            let (id, found) = (&row.id, row.status.as_str());
+            return Err(Refusal::http(
+                400,
+                format!(
+                    "Invalid volume: Volume {id} status must be {expected} to reserve, but the \
+                     current status is {found}."
+                ),
+            ));
+        }
+        self.insert(facts, &c.volume_id, &c.instance, AttachStatus::Reserved);
+        if free {
+            let attach = self.volumes[at].attach_status;
+            self.set(facts, at, VolumeStatus::Reserved, attach);
+        }
+        Ok(self.attachments[self.attachments.len() - 1].show())
+    }
+
+    pub(super) fn attachment_update(
+        &mut self,
+        facts: &mut Facts,
+        storage: &mut Storage,
+        caller: &Caller,
+        c: AttachmentUpdate,
+    ) -> Result<Attachment, Refusal> {
+        self.has_attachments_api()?;
+        let (at, volume) = self.attachment_at(caller, &c.attachment_id)?;
+        let row = &self.volumes[volume];
+        if row.status == VolumeStatus::Error {
+            return Err(in_error(409, "updated", row.id.as_str(), row.status));
+        }
+        let connected = self
+            .rows_of(&row.id)
+            .any(|a| a.connection_info.is_some());
+        if !row.multiattach && connected && self.rows_of(&row.id).nth(1).is_some() {
+            let id = &row.id;
+            return Err(Refusal::http(
+                409,
+                format!("Invalid volume: duplicate connectors detected on volume {id}"),
+            ));
+        }
+        let initiator = initiator_of(&c.connector)?;
+        let address = storage.map(facts, &row.id, initiator);
+        let info = connection_info(address, &row.id);
+        let mut shown = self.attachments[at].show();
+        self.set_attachment(facts, at, AttachStatus::Attaching);
+        let row = &mut self.attachments[at];
+        row.host = host_of(&c.connector);
+        row.mountpoint = Some(match c.mountpoint.is_empty() {
+            true => NO_MOUNTPOINT.to_owned(),
+            false => c.mountpoint,
+        });
+        row.connector = Some(c.connector);
+        row.connection_info = Some(info.clone());
+        // Also of a volume that other servers use: they cannot begin to detach meanwhile.
+        self.set(facts, volume, VolumeStatus::Attaching, AttachStatus::Attaching);
+        // The reply shows the row as it was before the driver's turn, with the driver's answer.
+        shown.connection_info = Some(info);
+        Ok(shown)
+    }
+
+    pub(super) fn attachment_complete(
+        &mut self,
+        facts: &mut Facts,
+        caller: &Caller,
+        id: &AttachmentId,
+    ) -> Result<(), Refusal> {
+        self.has_attachments_api()?;
+        let (at, volume) = self.attachment_at(caller, id)?;
+        self.set_attachment(facts, at, AttachStatus::Attached);
+        // Written without looking: this turns detaching back into in-use.
+        self.set(facts, volume, VolumeStatus::InUse, AttachStatus::Attached);
+        Ok(())
+    }
+
+    pub(super) fn attachment_delete(
+        &mut self,
+        facts: &mut Facts,
+        storage: &mut Storage,
+        novadb: &NovaDb,
+        caller: &Caller,
+        id: &AttachmentId,
+    ) -> Result<(), Refusal> {
+        self.has_attachments_api()?;
+        let (at, volume) = self.attachment_at(caller, id)?;
+        self.deletion_allowed(caller, novadb, &self.volumes[volume].id, Some(id))?;
+        let row = &self.attachments[at];
+        // A reserved row never met the driver; a row without a connector has nothing to take back.
+        if row.attach_status != AttachStatus::Reserved
+            && let Some(initiator) = row.initiator()
+        {
+            self.unmap(facts, storage, &row.volume_id, initiator);
+        }
+        self.finish_detach(facts, volume, Some(at));
+        Ok(())
+    }
+
+    /// The attachment and its volume, if the caller may see them.
+    fn attachment_at(
+        &self,
+        caller: &Caller,
+        id: &AttachmentId,
+    ) -> Result<(usize, usize), Refusal> {
+        self.attachments
+            .iter()
+            .position(|a| a.id == *id)
+            .and_then(|at| {
+                let volume = self.volume_at(caller, &self.attachments[at].volume_id);
+                volume.ok().map(|volume| (at, volume))
+            })
+            .ok_or_else(|| {
+                let filter = "Volume attachment could not be found with filter";
+                Refusal::http(404, format!("{filter}: attachment_id = {id}."))
+            })
+    }
+
+    fn has_attachments_api(&self) -> Result<(), Refusal> {
+        match self.release {
+            CinderRelease::Ocata => Err(Refusal::http(404, "The resource could not be found.")),
+            CinderRelease::V28 => Ok(()),
+        }
+    }
+}
+
+fn in_error(code: u16, what: &str, id: &str, status: VolumeStatus) -> Refusal {
+    let status = status.as_str();
+    // The blank at the end is cinder's.
+    Refusal::http(
+        code,
+        format!(
+            "Invalid volume: Volume attachments can not be {what} if the volume is in an error \
+             state. The Volume {id} currently has a status of: {status} "
+        ),
+    )
+}
+
+/// Whether the schema takes this for a uuid: 32 hex digits, hyphens wherever.
+fn is_uuid(text: &str) -> bool {
+    let mut digits = 0;
+    text.chars().all(|c| {
+        digits += usize::from(c != '-');
+        c == '-' || c.is_ascii_hexdigit()
+    }) && digits == 32
+}

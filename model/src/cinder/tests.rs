@@ -1,0 +1,541 @@
+//! Cinder's transitions, one guard and one refusal at a time, and the door.
+
+use castoff_ports::cinder::*;
+use castoff_ports::keystone::{self, CreateToken, Role};
+use castoff_ports::novadb::{Bdm, SourceType};
+use castoff_ports::{AttachmentId, Auth, Refusal, Secret, SimTime, VolumeId};
+
+use super::rows::AttachmentRow;
+use super::Cinder;
+use crate::fact::{Fact, Facts};
+use crate::keystone::{Keystone, UNAUTHORIZED};
+use crate::novadb::NovaDb;
+use crate::release::CinderRelease;
+use crate::storage::Storage;
+use crate::world::{Completed, Step};
+
+/// A cinder with one volume `v`, a member's token and a service token.
+pub(super) struct Bench {
+    pub(super) cinder: Cinder,
+    pub(super) storage: Storage,
+    pub(super) facts: Facts,
+    keystone: Keystone,
+    novadb: NovaDb,
+    pub(super) auth: Auth,
+    service: Auth,
+    now: SimTime,
+}
+
+pub(super) fn volume() -> VolumeId {
+    "v".into()
+}
+
+pub(super) fn connector(host: &str) -> Connector {
+    Connector {
+        ip: "10.0.0.2".to_owned(),
+        host: host.into(),
+        initiator: Some(format!("iqn.{host}").as_str().into()),
+        multipath: false,
+    }
+}
+
+fn token(keystone: &mut Keystone, user: &str, project: &str, role: Role) -> Secret {
+    keystone.add_user(user.into(), Secret::new(user), project.into(), &[role]);
+    let call = keystone::Call::CreateToken(CreateToken {
+        user: user.into(),
+        password: Secret::new(user),
+        project: project.into(),
+    });
+    let mut step = Step {
+        now: SimTime::ZERO,
+        facts: &mut Facts::new(),
+        completed: &mut Completed::new(),
+        next_ticket: &mut 0,
+    };
+    match keystone.call(&mut step, &Auth::default(), call) {
+        Ok(keystone::Reply::CreateToken(issued)) => issued.token,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Bench {
+    pub(super) fn new(release: CinderRelease) -> Bench {
+        let mut keystone = Keystone::new();
+        let user = token(&mut keystone, "demo", "demo", Role::Member);
+        keystone.token_lifetime *= 100;
+        let nova = token(&mut keystone, "nova", "service", Role::Service);
+        let mut cinder = Cinder::new(release);
+        cinder.add_volume(volume(), 1);
+        Bench {
+            cinder,
+            storage: Storage::new(),
+            facts: Facts::new(),
+            keystone,
+            novadb: NovaDb::new(),
+            auth: Auth { token: Some(user.clone()), service_token: None },
+            service: Auth { token: Some(user), service_token: Some(nova) },
+            now: SimTime::ZERO,
+        }
+    }
+
+    pub(super) fn call(&mut self, call: Call) -> Result<Reply, Refusal> {
+        let auth = self.auth.clone();
+        self.call_as(&auth, call)
+    }
+
+    fn call_as(&mut self, auth: &Auth, call: Call) -> Result<Reply, Refusal> {
+        let mut step = Step {
+            now: self.now,
+            facts: &mut self.facts,
+            completed: &mut Completed::new(),
+            next_ticket: &mut 0,
+        };
+        let (storage, cinder) = (&mut self.storage, &mut self.cinder);
+        cinder.call(&mut step, &self.keystone, &self.novadb, storage, auth, call)
+    }
+
+    pub(super) fn status(&self) -> VolumeStatus {
+        self.cinder.volume(&volume()).unwrap().status
+    }
+
+    fn set_status(&mut self, status: VolumeStatus) {
+        self.cinder.volume_mut(&volume()).unwrap().status = status;
+    }
+
+    fn create(&mut self, instance: &str) -> Result<AttachmentId, Refusal> {
+        let create = AttachmentCreate { volume_id: volume(), instance: instance.into() };
+        match self.call(Call::AttachmentCreate(create))? {
+            Reply::AttachmentCreate(made) => Ok(made.id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn update(&mut self, id: &AttachmentId, host: &str) -> Result<Reply, Refusal> {
+        self.call(Call::AttachmentUpdate(AttachmentUpdate {
+            attachment_id: id.clone(),
+            connector: connector(host),
+            mountpoint: "/dev/vdb".to_owned(),
+        }))
+    }
+
+    /// The whole attach of cinder 28.
+    fn attached(&mut self, instance: &str, host: &str) -> AttachmentId {
+        let id = self.create(instance).unwrap();
+        self.update(&id, host).unwrap();
+        self.call(complete(&id)).unwrap();
+        id
+    }
+
+    /// What nova has: a live BDM that names this attachment.
+    fn used_by_nova(&mut self, instance: &str, attachment: Option<&AttachmentId>) {
+        let bdm = Bdm {
+            id: castoff_ports::BdmId(0),
+            instance_uuid: instance.into(),
+            volume_id: volume(),
+            source_type: SourceType::Volume,
+            device_name: None,
+            boot_index: None,
+            attachment_id: attachment.cloned(),
+            connection_info: None,
+        };
+        self.novadb.add_bdm(&mut self.facts, bdm);
+    }
+}
+
+pub(super) fn begin() -> Call {
+    Call::BeginDetaching(BeginDetaching { volume_id: volume() })
+}
+
+pub(super) fn roll() -> Call {
+    Call::RollDetaching(RollDetaching { volume_id: volume() })
+}
+
+pub(super) fn complete(id: &AttachmentId) -> Call {
+    Call::AttachmentComplete(AttachmentComplete { attachment_id: id.clone() })
+}
+
+pub(super) fn delete(id: &AttachmentId) -> Call {
+    Call::AttachmentDelete(AttachmentDelete { attachment_id: id.clone() })
+}
+
+pub(super) fn detach(id: Option<&AttachmentId>) -> Call {
+    Call::Detach(Detach { volume_id: volume(), attachment_id: id.cloned() })
+}
+
+pub(super) fn attach(instance: &str) -> Call {
+    Call::Attach(Attach {
+        volume_id: volume(),
+        instance: instance.into(),
+        mountpoint: "/dev/vdb".to_owned(),
+    })
+}
+
+pub(super) fn initialize() -> Call {
+    Call::InitializeConnection(InitializeConnection {
+        volume_id: volume(),
+        connector: connector("vm"),
+    })
+}
+
+pub(super) fn terminate() -> Call {
+    Call::TerminateConnection(TerminateConnection {
+        volume_id: volume(),
+        connector: connector("vm"),
+    })
+}
+
+pub(super) fn get(microversion: u16) -> Call {
+    Call::GetVolume(GetVolume { volume_id: volume(), microversion })
+}
+
+fn http(status: u16, message: &str) -> Result<Reply, Refusal> {
+    Err(Refusal::http(status, message))
+}
+
+const CONFLICT: &str =
+    "ConflictNovaUsingAttachment: Detach volume from instance i using the Compute API";
+
+const EVERY_STATUS: [VolumeStatus; 8] = [
+    VolumeStatus::Available,
+    VolumeStatus::Reserved,
+    VolumeStatus::Attaching,
+    VolumeStatus::InUse,
+    VolumeStatus::Detaching,
+    VolumeStatus::Deleting,
+    VolumeStatus::Maintenance,
+    VolumeStatus::Error,
+];
+
+#[test]
+fn only_a_volume_in_use_and_attached_can_begin_to_detach() {
+    for status in EVERY_STATUS {
+        let mut b = Bench::new(CinderRelease::V28);
+        b.attached("i", "vm");
+        b.set_status(status);
+        let begun = b.call(begin());
+        if status == VolumeStatus::InUse {
+            assert_eq!(begun, Ok(Reply::BeginDetaching(())));
+            assert_eq!(b.status(), VolumeStatus::Detaching);
+        } else {
+            let message = "Invalid volume: Unable to detach volume. Volume status must be \
+                           'in-use' and attach_status must be 'attached' to detach.";
+            assert_eq!(begun, http(400, message));
+            assert_eq!(b.status(), status);
+        }
+    }
+    let mut b = Bench::new(CinderRelease::V28);
+    b.set_status(VolumeStatus::InUse);
+    assert!(b.call(begin()).is_err(), "attach_status is detached");
+}
+
+#[test]
+fn roll_detaching_and_unreserve_change_one_status_each_and_accept_all() {
+    for status in EVERY_STATUS {
+        let mut b = Bench::new(CinderRelease::Ocata);
+        b.set_status(status);
+        b.call(roll()).unwrap();
+        let rolled = if status == VolumeStatus::Detaching { VolumeStatus::InUse } else { status };
+        assert_eq!(b.status(), rolled);
+        b.set_status(status);
+        let unreserve = Call::Unreserve(Unreserve { volume_id: volume() });
+        b.call(unreserve).unwrap();
+        let back = if status == VolumeStatus::Attaching { VolumeStatus::Available } else { status };
+        assert_eq!(b.status(), back);
+    }
+}
+
+#[test]
+fn only_an_available_volume_can_be_reserved_and_a_multiattach_one_also_in_use() {
+    for status in EVERY_STATUS {
+        for multiattach in [false, true] {
+            let mut b = Bench::new(CinderRelease::Ocata);
+            b.cinder.volume_mut(&volume()).unwrap().multiattach = multiattach;
+            b.set_status(status);
+            let reserved = b.call(Call::Reserve(Reserve { volume_id: volume() }));
+            let free = status == VolumeStatus::Available
+                || (multiattach && status == VolumeStatus::InUse);
+            assert_eq!(reserved.is_ok(), free, "{status:?}");
+            if status == VolumeStatus::Attaching && !multiattach {
+                let message = "Invalid volume: Volume status must be available to reserve, but \
+                               the status is attaching.";
+                assert_eq!(reserved, http(400, message));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_volume_and_a_missing_attachment_are_404() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let missing = Call::BeginDetaching(BeginDetaching { volume_id: "nope".into() });
+    assert_eq!(b.call(missing), http(404, "Volume nope could not be found."));
+    let message = "Volume attachment could not be found with filter: attachment_id = nope.";
+    assert_eq!(b.call(delete(&"nope".into())), http(404, message));
+    assert_eq!(b.call(complete(&"nope".into())), http(404, message));
+    assert!(b.facts.is_empty());
+}
+
+#[test]
+fn another_projects_volume_does_not_exist_except_for_an_admin() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.cinder.volume_mut(&volume()).unwrap().project = Some("other".into());
+    assert_eq!(b.call(get(0)), http(404, "Volume v could not be found."));
+    let admin = token(&mut b.keystone, "boss", "admin", Role::Admin);
+    b.auth.token = Some(admin);
+    assert!(b.call(get(0)).is_ok());
+}
+
+#[test]
+fn nobody_passes_the_door_without_a_valid_token() {
+    for release in [CinderRelease::Ocata, CinderRelease::V28] {
+        let mut b = Bench::new(release);
+        let bad = Auth { token: Some(Secret::new("bad")), service_token: None };
+        for auth in [Auth::default(), bad] {
+            assert_eq!(b.call_as(&auth, begin()), http(401, UNAUTHORIZED));
+        }
+        b.now = SimTime::from_secs(3600);
+        assert_eq!(b.call(get(0)), http(401, UNAUTHORIZED));
+    }
+}
+
+#[test]
+fn an_expired_user_token_passes_with_a_service_token_for_two_days_but_not_in_ocata() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let service = b.service.clone();
+    b.now = SimTime::from_secs(3600 + 172_799);
+    assert!(b.call_as(&service, get(0)).is_ok());
+    b.now = SimTime::from_secs(3600 + 172_800);
+    assert_eq!(b.call_as(&service, get(0)), http(401, UNAUTHORIZED));
+    // A second member's token is no service token.
+    b.now = SimTime::from_secs(3600);
+    let fake = Auth { service_token: service.token.clone(), ..service.clone() };
+    assert_eq!(b.call_as(&fake, get(0)), http(401, UNAUTHORIZED));
+    let mut b = Bench::new(CinderRelease::Ocata);
+    b.now = SimTime::from_secs(3600);
+    let service = b.service.clone();
+    assert_eq!(b.call_as(&service, get(0)), http(401, UNAUTHORIZED));
+}
+
+#[test]
+fn a_microversion_that_the_release_does_not_speak_is_406() {
+    let mut b = Bench::new(CinderRelease::Ocata);
+    let message = "Version 3.48 is not supported by the API. Minimum is 3.0 and maximum is 3.27.";
+    assert_eq!(b.call(get(48)), http(406, message));
+    let mut b = Bench::new(CinderRelease::V28);
+    let shared = |reply| match reply {
+        Ok(Reply::GetVolume(volume)) => (volume.shared_targets, volume.service_uuid.is_some()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shared(b.call(get(0))), (None, false));
+    assert_eq!(shared(b.call(get(48))), (Some(false), true));
+    b.storage.shared_target = true;
+    assert_eq!(shared(b.call(get(69))), (Some(true), true));
+}
+
+#[test]
+fn the_attachments_api_goes_reserved_attaching_in_use_available() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let id = b.create("i").unwrap();
+    assert_eq!(b.status(), VolumeStatus::Reserved);
+    let updated = b.update(&id, "vm").unwrap();
+    assert_eq!(b.status(), VolumeStatus::Attaching);
+    match updated {
+        Reply::AttachmentUpdate(shown) => {
+            assert_eq!(shown.status, AttachStatus::Reserved, "as it was before the driver's turn");
+            assert_eq!(shown.connection_info.unwrap().driver_volume_type, "iscsi");
+        }
+        other => panic!("{other:?}"),
+    }
+    b.call(complete(&id)).unwrap();
+    assert_eq!(b.status(), VolumeStatus::InUse);
+    assert_eq!(b.storage.mappings().len(), 1);
+    b.facts.clear();
+    b.call(delete(&id)).unwrap();
+    assert_eq!(b.status(), VolumeStatus::Available);
+    assert_eq!(b.cinder.live_attachments().count(), 0);
+    let [Fact::Unmapped { .. }, Fact::Attachment { to, .. }, Fact::VolumeStatus { .. }] =
+        b.facts.as_slice()
+    else {
+        panic!("{:?}", b.facts);
+    };
+    assert_eq!(*to, AttachStatus::Detached);
+}
+
+#[test]
+fn a_reserved_volume_is_refused_to_another_server_and_given_again_to_the_same() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.create("i").unwrap();
+    let message = "Invalid volume: Volume v status must be available or downloading to reserve, \
+                   but the current status is reserved.";
+    assert_eq!(b.create("j"), Err(Refusal::http(400, message)));
+    b.create("i").unwrap();
+    assert_eq!(b.cinder.live_attachments().count(), 2);
+    assert_eq!(b.status(), VolumeStatus::Reserved);
+}
+
+#[test]
+fn a_second_connector_on_a_volume_that_is_not_multiattach_is_409() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.attached("i", "vm");
+    let second = b.create("i").unwrap();
+    let message = "Invalid volume: duplicate connectors detected on volume v";
+    assert_eq!(b.update(&second, "other"), http(409, message));
+    assert_eq!(b.storage.mappings().len(), 1);
+}
+
+#[test]
+fn ocata_has_no_attachments_api() {
+    let mut b = Bench::new(CinderRelease::Ocata);
+    let message = "The resource could not be found.";
+    assert_eq!(b.create("i"), Err(Refusal::http(404, message)));
+    assert_eq!(b.call(delete(&"a".into())), http(404, message));
+}
+
+#[test]
+fn two_servers_on_one_host_share_the_mapping_until_the_last_one_goes() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.cinder.volume_mut(&volume()).unwrap().multiattach = true;
+    let first = b.attached("i", "vm");
+    let second = b.attached("j", "vm");
+    let third = b.attached("k", "other");
+    assert_eq!(b.storage.mappings().len(), 2);
+    b.call(delete(&first)).unwrap();
+    assert_eq!((b.storage.mappings().len(), b.status()), (2, VolumeStatus::InUse));
+    b.call(delete(&second)).unwrap();
+    assert_eq!(b.storage.mappings().len(), 1);
+    b.call(delete(&third)).unwrap();
+    assert_eq!((b.storage.mappings().len(), b.status()), (0, VolumeStatus::Available));
+}
+
+#[test]
+fn only_nova_takes_away_an_attachment_that_nova_uses() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let id = b.attached("i", "vm");
+    b.used_by_nova("i", Some(&id));
+    for call in [delete(&id), detach(Some(&id)), detach(None), terminate()] {
+        assert_eq!(b.call(call), http(409, CONFLICT));
+    }
+    assert_eq!(b.storage.mappings().len(), 1);
+    let service = b.service.clone();
+    assert_eq!(b.call_as(&service, delete(&id)), Ok(Reply::AttachmentDelete(())));
+    assert!(b.storage.mappings().is_empty());
+}
+
+#[test]
+fn a_user_may_delete_what_nova_does_not_use_or_uses_by_another_attachment() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let id = b.attached("i", "vm");
+    b.used_by_nova("i", Some(&"another".into()));
+    assert_eq!(b.call(delete(&id)), Ok(Reply::AttachmentDelete(())));
+    // A row that was never connected is nobody's.
+    let id = b.create("i").unwrap();
+    assert_eq!(b.call(delete(&id)), Ok(Reply::AttachmentDelete(())));
+}
+
+#[test]
+fn os_detach_of_an_unknown_attachment_names_no_server_and_mends_the_status_for_nova() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.call(attach("i")).unwrap();
+    let unknown = AttachmentId::new("nope");
+    let message = "ConflictNovaUsingAttachment: Detach volume from instance  using the Compute API";
+    assert_eq!(b.call(detach(Some(&unknown))), http(409, message));
+    b.call(begin()).unwrap();
+    let service = b.service.clone();
+    assert_eq!(b.call_as(&service, detach(Some(&unknown))), Ok(Reply::Detach(())));
+    assert_eq!(b.status(), VolumeStatus::InUse);
+}
+
+#[test]
+fn the_volume_actions_go_attaching_in_use_detaching_available() {
+    for release in [CinderRelease::Ocata, CinderRelease::V28] {
+        let mut b = Bench::new(release);
+        b.call(Call::Reserve(Reserve { volume_id: volume() })).unwrap();
+        b.call(initialize()).unwrap();
+        assert_eq!(b.status(), VolumeStatus::Attaching);
+        b.call(attach("i")).unwrap();
+        assert_eq!(b.status(), VolumeStatus::InUse);
+        b.call(begin()).unwrap();
+        b.call(terminate()).unwrap();
+        assert!(b.storage.mappings().is_empty());
+        assert_eq!(b.status(), VolumeStatus::Detaching);
+        b.call(detach(None)).unwrap();
+        assert_eq!(b.status(), VolumeStatus::Available);
+        // Both succeed on a volume that nobody uses.
+        b.call(terminate()).unwrap();
+        b.call(detach(None)).unwrap();
+        assert_eq!(b.status(), VolumeStatus::Available);
+    }
+}
+
+#[test]
+fn os_detach_deletes_the_export_even_when_terminate_connection_never_came() {
+    let mut b = Bench::new(CinderRelease::Ocata);
+    b.call(initialize()).unwrap();
+    b.call(attach("i")).unwrap();
+    b.call(detach(None)).unwrap();
+    assert!(b.storage.mappings().is_empty());
+}
+
+#[test]
+fn os_detach_must_name_one_of_several_attachments() {
+    let mut b = Bench::new(CinderRelease::Ocata);
+    b.call(attach("i")).unwrap();
+    b.cinder.add_stale_attachment(&mut b.facts, &volume(), &"i".into(), "vm".into());
+    let message = "Error detaching volume - InvalidVolume: Invalid volume: Detach volume failed: \
+                   More than one attachment, but no attachment_id provided.";
+    assert_eq!(b.call(detach(None)), http(400, message));
+    let named = b.cinder.live_attachments().next().map(|row| row.id.clone());
+    b.call(begin()).unwrap();
+    b.call(detach(named.as_ref())).unwrap();
+    assert_eq!(b.status(), VolumeStatus::InUse, "the stale row keeps it in use");
+}
+
+#[test]
+fn os_attach_of_a_volume_in_use_is_refused_to_another_server() {
+    let mut b = Bench::new(CinderRelease::V28);
+    b.call(attach("i")).unwrap();
+    let message =
+        "Error attaching volume - InvalidVolume: Invalid volume: volume is already attached";
+    assert_eq!(b.call(attach("j")), http(400, message));
+    assert_eq!(b.call(attach("i")), Ok(Reply::Attach(())));
+    assert_eq!(b.cinder.live_attachments().count(), 1);
+}
+
+#[test]
+fn a_connector_without_an_initiator_cannot_be_mapped() {
+    let mut b = Bench::new(CinderRelease::V28);
+    let connector = Connector { initiator: None, ..connector("vm") };
+    let call = InitializeConnection { volume_id: volume(), connector };
+    let message = "Invalid input received: Connector doesn't have required information: initiator";
+    assert_eq!(b.call(Call::InitializeConnection(call)), http(400, message));
+}
+
+#[test]
+fn a_row_in_error_keeps_an_ocata_volume_in_use_and_a_28_volume_not() {
+    let row = |status| AttachmentRow {
+        id: "a".into(),
+        volume_id: volume(),
+        instance: "i".into(),
+        attach_status: status,
+        host: None,
+        mountpoint: None,
+        connector: None,
+        connection_info: None,
+    };
+    let status = |release, rows: &[AttachStatus]| {
+        let rows: Vec<_> = rows.iter().map(|s| row(*s)).collect();
+        super::rows::status(release, rows.iter()).0
+    };
+    use AttachStatus::{Attached, Attaching, ErrorDetaching, Reserved};
+    assert_eq!(status(CinderRelease::Ocata, &[ErrorDetaching]), VolumeStatus::InUse);
+    assert_eq!(status(CinderRelease::V28, &[ErrorDetaching]), VolumeStatus::Available);
+    let order = [
+        (&[Reserved, Attaching, Attached][..], VolumeStatus::InUse),
+        (&[Reserved, Attaching][..], VolumeStatus::Attaching),
+        (&[ErrorDetaching, Reserved][..], VolumeStatus::Reserved),
+        (&[][..], VolumeStatus::Available),
+    ];
+    for (rows, expected) in order {
+        assert_eq!(status(CinderRelease::V28, rows), expected);
+    }
+}

@@ -1,0 +1,82 @@
+//! `get_connector_properties`: what cinder is told of this host. And os-brick's two entrances.
+
+use castoff_ports::cinder::{Connector, IscsiData};
+use castoff_ports::host::InitiatorName;
+use castoff_ports::Iqn;
+
+use super::execute::{OK, execute};
+use super::{BrickError, iscsi_v1_12, iscsi_v7, iscsi_v7_connect};
+use crate::context::Context;
+use crate::policy::Brick;
+
+/// `os_brick.initiator.connector.get_connector_properties`.
+///
+/// FC and NVMe connectors add their own names in os-brick; the volumes here are iSCSI ones.
+pub async fn get_connector_properties(cx: &Context<'_>) -> Result<Connector, BrickError> {
+    cx.station("os_brick.initiator.connector.get_connector_properties");
+    refuse_multipath(cx, "get_connector_properties")?;
+    let conf = cx.conf();
+    Ok(Connector {
+        ip: conf.my_ip.clone(),
+        host: conf.host.clone(),
+        initiator: get_initiator(cx).await?,
+        multipath: false,
+    })
+}
+
+/// A missing file is a warning: cinder then gets no initiator (F13).
+async fn get_initiator(cx: &Context<'_>) -> Result<Option<Iqn>, BrickError> {
+    match execute(cx, || InitiatorName {}, OK).await {
+        Ok(out) => Ok(out
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("InitiatorName="))
+            .map(|name| Iqn::new(name.trim()))),
+        Err(BrickError::ProcessExecutionError { .. }) => {
+            cx.warning(
+                "Could not find the iSCSI Initiator File /etc/iscsi/initiatorname.iscsi".to_owned(),
+            );
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// `ISCSIConnector.connect_volume`: the path of the device.
+pub async fn connect_volume(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
+    cx.station("os_brick.initiator.connectors.iscsi.ISCSIConnector.connect_volume");
+    refuse_multipath(cx, data.volume_id.as_str())?;
+    match cx.policy().brick {
+        Brick::V1_12 => iscsi_v1_12::connect_volume(cx, data).await,
+        Brick::V7 => iscsi_v7_connect::connect_volume(cx, data).await,
+    }
+}
+
+/// `ISCSIConnector.disconnect_volume`. `force` is known to 7.x alone: go on after a failing step.
+pub async fn disconnect_volume(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    force: bool,
+) -> Result<(), BrickError> {
+    cx.station("os_brick.initiator.connectors.iscsi.ISCSIConnector.disconnect_volume");
+    refuse_multipath(cx, data.volume_id.as_str())?;
+    match cx.policy().brick {
+        Brick::V1_12 => iscsi_v1_12::disconnect_volume(cx, data).await,
+        Brick::V7 => iscsi_v7::disconnect_volume(cx, data, force).await,
+    }
+}
+
+fn refuse_multipath(cx: &Context<'_>, what: &str) -> Result<(), BrickError> {
+    if cx.conf().use_multipath {
+        return Err(BrickError::MultipathUnsupported { what: what.to_owned() });
+    }
+    Ok(())
+}
+
+/// The name of os-brick's lock: a file lock has the prefix of its directory's users.
+pub(crate) fn connect_volume_lock(cx: &Context<'_>) -> &'static str {
+    match cx.policy().connect_volume_lock {
+        castoff_ports::runtime::LockScope::InProcess => "connect_volume",
+        castoff_ports::runtime::LockScope::External => "os-brick-connect_volume",
+    }
+}

@@ -1,0 +1,276 @@
+//! os-brick 7, disconnect of a single path: `_cleanup_connection` (B2).
+//!
+//! What belongs to the volume is found through the sysfs tree of its sessions, flushed, deleted
+//! and waited for; then every portal is logged out whose session held nothing else *when it was
+//! looked at*, before the removal. With force every step runs and the errors come at the end.
+
+use castoff_ports::cinder::IscsiData;
+use castoff_ports::host::{
+    DeviceExists, MultipathHolder, MultipathdShowStatus, RealPath, SessionDevices, UnlinkByIdLinks,
+};
+use castoff_ports::iscsi::{Discoverydb, Nodes, Sessions};
+use castoff_ports::{DeviceName, Iqn, Lun, Portal};
+
+use super::connector::connect_volume_lock;
+use super::error::Chainer;
+use super::execute::{ANY, OK, execute};
+use super::scsi::{Target, disconnect_from_iscsi_portal, remove_scsi_device, removal_pause};
+use super::{BrickError, parse};
+use crate::context::Context;
+
+/// How `_cleanup_connection` is called.
+#[derive(Clone, Copy)]
+pub(super) struct Cleanup {
+    /// Use the target of the properties and look no further.
+    pub(super) this_target_only: bool,
+    /// Go on after a failing step.
+    pub(super) force: bool,
+    /// Say nothing of those at the end.
+    pub(super) ignore_errors: bool,
+    /// A user's disconnect: a discovery database without the target means "single path".
+    pub(super) is_disconnect_call: bool,
+}
+
+/// A portal of the volume: what it holds of the volume, and whether it holds anything else.
+struct Connection {
+    portal: Portal,
+    iqn: Iqn,
+    keep: bool,
+}
+
+/// `ISCSIConnector.disconnect_volume`.
+pub(crate) async fn disconnect_volume(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    force: bool,
+) -> Result<(), BrickError> {
+    let how = Cleanup {
+        this_target_only: false,
+        force,
+        ignore_errors: false,
+        is_disconnect_call: true,
+    };
+    let scope = cx.policy().connect_volume_lock;
+    cx.port.locked(connect_volume_lock(cx), scope, cleanup_connection(cx, data, how)).await
+}
+
+/// `_cleanup_connection`; the caller holds the lock.
+pub(super) async fn cleanup_connection(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    how: Cleanup,
+) -> Result<(), BrickError> {
+    let Some(targets) = get_ips_iqns(cx, data, how).await? else { return Ok(()) };
+    let (connections, devices) = get_connection_devices(cx, targets, data.target_lun).await?;
+    let mut chain = Chainer::new(how.force);
+    remove_connection(cx, &devices, data.device_path.as_deref(), &mut chain).await?;
+    for connection in connections.iter().filter(|c| !c.keep) {
+        let target = Target { portal: &connection.portal, iqn: &connection.iqn };
+        chain.step(disconnect_from_iscsi_portal(cx, target).await)?;
+    }
+    let result = chain.into_result();
+    if let Err(e) = &result {
+        cx.warning(format!(
+            "There were errors removing {devices:?}, leftovers may remain in the system: {e}"
+        ));
+    }
+    if how.ignore_errors { Ok(()) } else { result }
+}
+
+/// `_get_ips_iqns_luns`: every portal of the volume, or `None` where os-brick gives up in silence.
+async fn get_ips_iqns(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    how: Cleanup,
+) -> Result<Option<Vec<(Portal, Iqn)>>, BrickError> {
+    let own = || vec![(data.target_portal.clone(), data.target_iqn.clone())];
+    if how.this_target_only {
+        return Ok(Some(own()));
+    }
+    let out = match execute(cx, || Discoverydb {}, OK).await {
+        Ok(out) => out,
+        // os-brick turns this into TargetPortalNotFound where nobody catches it but the cleanup,
+        // which then skips everything: the volume's device and session stay.
+        Err(e) => {
+            cx.error(format!("Exception encountered during portal discovery: {e}"));
+            return Ok(None);
+        }
+    };
+    let found = parse::discoverydb(&out.stdout, data.target_portal.as_str());
+    if found.is_empty() {
+        // No discovery was ever made at this portal: the attachment was a single path.
+        return Ok(how.is_disconnect_call.then(own));
+    }
+    Ok(Some(volume_portals(&found, &data.target_iqn)))
+}
+
+/// A target that is behind every portal is the volume's; otherwise all of them may be.
+fn volume_portals(found: &[(&str, &str)], main_iqn: &Iqn) -> Vec<(Portal, Iqn)> {
+    let mut all: Vec<&str> = found.iter().map(|(ip, _)| *ip).collect();
+    all.sort_unstable();
+    all.dedup();
+    let has_main = |ip: &str| found.iter().any(|(i, iqn)| *i == ip && *iqn == main_iqn.as_str());
+    if all.iter().all(|ip| has_main(ip)) {
+        all.into_iter().map(|ip| (Portal::new(ip), main_iqn.clone())).collect()
+    } else {
+        found.iter().map(|(ip, iqn)| (Portal::new(ip), Iqn::new(iqn))).collect()
+    }
+}
+
+/// `_get_connection_devices`: each portal with whether its sessions hold other LUNs, and all
+/// devices of this one.
+async fn get_connection_devices(
+    cx: &Context<'_>,
+    targets: Vec<(Portal, Iqn)>,
+    lun: Lun,
+) -> Result<(Vec<Connection>, Vec<DeviceName>), BrickError> {
+    let nodes = execute(cx, || Nodes {}, ANY).await?;
+    if !nodes.stderr.is_empty() {
+        cx.warning(format!(
+            "Couldn't find iSCSI nodes because iscsiadm err: {}",
+            nodes.stderr
+        ));
+    }
+    let out = execute(cx, || Sessions {}, &[0, 21, 255]).await?;
+    if !out.stderr.is_empty() {
+        cx.warning(format!("iscsiadm stderr output when getting sessions: {}", out.stderr));
+    }
+    let sessions = parse::sessions(&out.stdout)?;
+
+    let mut connections: Vec<Connection> = Vec::with_capacity(targets.len());
+    let mut devices: Vec<DeviceName> = Vec::with_capacity(1);
+    for (portal, iqn) in targets {
+        let mut keep = None;
+        // A list, not one session: os-brick bugs 2116553 and 2092195.
+        for s in sessions.iter().filter(|s| s.portal == portal.as_str() && s.iqn == iqn.as_str()) {
+            let keep = keep.get_or_insert(false);
+            for device in cx.call(SessionDevices { sid: s.sid }).await? {
+                if device.hctl.lun != lun {
+                    *keep = true;
+                } else if !devices.contains(&device.name) {
+                    devices.push(device.name);
+                }
+            }
+        }
+        // A node record without a session is logged out and deleted too.
+        let has_node = || {
+            nodes.stderr.is_empty() && parse::has_node(&nodes.stdout, portal.as_str(), iqn.as_str())
+        };
+        let keep = match keep {
+            Some(keep) => keep,
+            None if has_node() => false,
+            None => continue,
+        };
+        match connections.iter_mut().find(|c| c.portal == portal && c.iqn == iqn) {
+            Some(known) => known.keep |= keep,
+            None => connections.push(Connection { portal, iqn, keep }),
+        }
+    }
+    Ok((connections, devices))
+}
+
+/// `LinuxSCSI.remove_connection`.
+async fn remove_connection(
+    cx: &Context<'_>,
+    devices: &[DeviceName],
+    path_used: Option<&str>,
+    chain: &mut Chainer,
+) -> Result<(), BrickError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    for device in devices {
+        // os-brick bug 1921381: a map may be there although multipath is not configured now.
+        if let Some(map) = cx.call(MultipathHolder { device: device.clone() }).await? {
+            return Err(BrickError::MultipathUnsupported { what: format!("{device} under {map}") });
+        }
+    }
+    // d3f4f3b: a running multipathd would be waited for until it has let go of the paths.
+    execute(cx, || MultipathdShowStatus {}, ANY).await?;
+
+    let used = UsedPath::new(cx, path_used).await?;
+    for device in devices {
+        remove_scsi_device(cx, device, used.requires_flush(device), chain).await?;
+    }
+    let removed = wait_for_volumes_removal(cx, devices).await;
+    // WWIDs are found through these links: they must never outlive the device.
+    cx.call(UnlinkByIdLinks { devices: devices.to_vec() }).await?;
+    chain.step(removed)
+}
+
+/// `wait_for_volumes_removal`: the device nodes.
+async fn wait_for_volumes_removal(
+    cx: &Context<'_>,
+    devices: &[DeviceName],
+) -> Result<(), BrickError> {
+    let mut look = 1;
+    // Devices go one by one; what is gone is not looked at again.
+    let mut next = 0;
+    loop {
+        while let Some(device) = devices.get(next) {
+            if cx.call(DeviceExists { device: device.clone() }).await? {
+                break;
+            }
+            next += 1;
+        }
+        let Some(device) = devices.get(next) else { return Ok(()) };
+        match removal_pause(cx.policy().removal_wait, look) {
+            Some(pause) => cx.port.sleep(pause).await?,
+            None => return Err(BrickError::VolumePathNotRemoved { path: format!("/dev/{device}") }),
+        }
+        look += 1;
+    }
+}
+
+/// The path that nova used for I/O, resolved: only that one needs a flush (`requires_flush`).
+struct UsedPath(Option<String>);
+
+impl UsedPath {
+    async fn new(cx: &Context<'_>, path: Option<&str>) -> Result<UsedPath, BrickError> {
+        let Some(path) = path.filter(|p| !p.is_empty()) else { return Ok(UsedPath(None)) };
+        Ok(UsedPath(Some(match path.strip_prefix("/dev/disk/by-path/") {
+            Some(link) => cx.call(RealPath { by_path: link.to_owned() }).await?,
+            None => path.to_owned(),
+        })))
+    }
+
+    fn requires_flush(&self, device: &DeviceName) -> bool {
+        let Some(path) = &self.0 else { return false };
+        if path.strip_prefix("/dev/") == Some(device.as_str()) {
+            return true;
+        }
+        let was_multipath = path.starts_with("/dev/dm-") || path.contains("mpath");
+        let in_dev = path.rsplit_once('/').is_some_and(|(dir, _)| dir == "/dev");
+        !was_multipath && !in_dev
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_path_that_was_used_is_flushed() {
+        let flushed = |path: Option<&str>| {
+            UsedPath(path.map(str::to_owned)).requires_flush(&DeviceName::new("sdb"))
+        };
+        assert!(flushed(Some("/dev/sdb")));
+        assert!(flushed(Some("/dev/mapper/crypt-1")));
+        assert!(!flushed(Some("/dev/sdc")));
+        assert!(!flushed(Some("/dev/dm-0")));
+        assert!(!flushed(Some("/dev/mapper/mpatha")));
+        assert!(!flushed(None));
+    }
+
+    #[test]
+    fn a_target_behind_every_portal_is_the_volumes_own() {
+        let iqn = Iqn::new("iqn.a");
+        let found = [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.a"), ("10.0.0.1:3260", "iqn.b")];
+        let portals = volume_portals(&found, &iqn);
+        assert_eq!(portals.len(), 2);
+        assert!(portals.iter().all(|(_, i)| *i == iqn));
+        let differing = [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.b")];
+        assert_eq!(volume_portals(&differing, &iqn).len(), 2);
+        assert_eq!(volume_portals(&differing, &iqn)[1].1, Iqn::new("iqn.b"));
+    }
+}

@@ -1,0 +1,115 @@
+//! What every station is given: the process it runs in and the handle on the outside.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use castoff_ports::keystone::CreateToken;
+use castoff_ports::trace::Note;
+use castoff_ports::{Failure, Operation, Port, Secret, SimTime};
+
+use crate::conf::Conf;
+use crate::policy::Policy;
+
+/// keystoneauth renews a token this long before it expires (`STALE_TOKEN_DURATION`).
+const STALE_TOKEN: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// One incarnation of a nova process: what a restart forgets.
+pub struct NovaProcess {
+    conf: Rc<Conf>,
+    /// nova's own token, until near its expiry.
+    service_token: RefCell<Option<(Secret, SimTime)>>,
+    /// os-brick's ISCSI_SUPPORTS_MANUAL_SCAN.
+    manual_scan: Cell<bool>,
+}
+
+impl NovaProcess {
+    /// A process that has just been started.
+    pub fn new(conf: Rc<Conf>) -> NovaProcess {
+        let manual_scan = Cell::new(conf.iscsiadm_manual_scan);
+        NovaProcess { conf, service_token: RefCell::default(), manual_scan }
+    }
+
+    /// Its configuration.
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// Whether iscsid leaves scanning to os-brick, as far as this process knows.
+    pub fn manual_scan(&self) -> bool {
+        self.manual_scan.get()
+    }
+
+    /// What the last connect learnt about manual scans.
+    pub(crate) fn set_manual_scan(&self, supported: bool) {
+        self.manual_scan.set(supported);
+    }
+}
+
+/// nova's RequestContext as far as stations need it: process and caller.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The process that runs the station.
+    pub process: &'a NovaProcess,
+    /// The outside, and in whose name it is called.
+    pub port: &'a Port,
+}
+
+impl<'a> Context<'a> {
+    /// A request in this process.
+    pub fn new(process: &'a NovaProcess, port: &'a Port) -> Context<'a> {
+        Context { process, port }
+    }
+
+    /// nova.conf.
+    pub fn conf(&self) -> &'a Conf {
+        &self.process.conf
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &'a Policy {
+        &self.process.conf.policy
+    }
+
+    /// Carries out one operation in the caller's name.
+    pub async fn call<O: Operation>(&self, op: O) -> Result<O::Reply, Failure> {
+        self.port.call(op).await
+    }
+
+    /// A station begins.
+    pub fn station(&self, name: &'static str) {
+        self.port.note(Note::Station(name));
+    }
+
+    /// A log line at level warning. For rare paths: its text is built whether anyone reads or not.
+    pub fn warning(&self, text: String) {
+        self.port.note(Note::Warning(text));
+    }
+
+    /// A log line at level error.
+    pub fn error(&self, text: String) {
+        self.port.note(Note::Error(text));
+    }
+
+    /// nova's own token for `X-Service-Token`, if it sends one; cached until near its expiry.
+    pub async fn service_token(&self) -> Result<Option<Secret>, Failure> {
+        let Some(user) = self.conf().service_user.as_ref().filter(|_| self.policy().service_token)
+        else {
+            return Ok(None);
+        };
+        if let Some((token, expires_at)) = &*self.process.service_token.borrow()
+            && self.port.now() + STALE_TOKEN < *expires_at
+        {
+            return Ok(Some(token.clone()));
+        }
+        let issued = self
+            .call(CreateToken {
+                user: user.user.clone(),
+                password: user.password.clone(),
+                project: user.project.clone(),
+            })
+            .await?;
+        let token = issued.token.clone();
+        *self.process.service_token.borrow_mut() = Some((issued.token, issued.info.expires_at));
+        Ok(Some(token))
+    }
+}

@@ -1,0 +1,3 @@
+//! WSGI middleware in front of nova-api.
+
+pub mod auth_token;

@@ -1,0 +1,83 @@
+//! What users do, on any binding: take a token, ask nova, look whether it is done.
+
+use std::time::Duration;
+
+use castoff_pipeline::client::{self, User};
+use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
+
+/// How often a user looks, and for how long: a client that polls nova's attachments, as it should
+/// (cinder's status changes first, the BDM last).
+const POLL: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a user wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The volume detached.
+    Detach,
+    /// The volume attached.
+    Attach,
+}
+
+/// One user's part in a run.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Its request.
+    pub request: RequestId,
+    /// What.
+    pub task: Task,
+    /// Which server.
+    pub server: InstanceId,
+    /// Which volume.
+    pub volume: VolumeId,
+    /// Who.
+    pub user: User,
+    /// From the start of the run.
+    pub at: Duration,
+}
+
+/// What nova answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The request.
+    pub request: RequestId,
+    /// Accepted, or why not.
+    pub result: Result<(), Failure>,
+}
+
+impl Script {
+    /// Plays the part; `tell` hears nova's answer as soon as it is there.
+    pub async fn play(self, port: Port, tell: impl Fn(Answer)) {
+        let request = self.request;
+        let tell = |result| tell(Answer { request, result });
+        if !self.at.is_zero() && port.sleep(self.at).await.is_err() {
+            return;
+        }
+        let auth = match client::authenticate(&port, &self.user).await {
+            Ok(auth) => auth,
+            Err(failure) => return tell(Err(failure)),
+        };
+        let port = port.with_auth(auth);
+        match self.task {
+            Task::Detach => {
+                let result = client::detach(&port, &self.server, &self.volume).await;
+                let accepted = result.is_ok();
+                tell(result);
+                if accepted {
+                    // What the user sees in the end is judged on the world, not here.
+                    let _ = client::wait_detached(
+                        &port,
+                        &self.server,
+                        &self.volume,
+                        POLL,
+                        PATIENCE,
+                    )
+                    .await;
+                }
+            }
+            Task::Attach => {
+                tell(client::attach(&port, &self.server, &self.volume).await);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The binding over [`Core`], and the pipeline's processes that answer calls.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use castoff_model::World;
+use castoff_pipeline::{NovaProcess, nova_api, nova_compute};
+use castoff_ports::fault::FaultLayer;
+use castoff_ports::plan::{Fault, Plan};
+use castoff_ports::trace_layer::TraceLayer;
+use castoff_ports::{
+    Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, SimTime, nova, rpc,
+};
+use futures::future::LocalBoxFuture;
+
+use super::core::{Core, Hooks, Layered, Quiet};
+use crate::latency;
+use crate::observe::Observer;
+use crate::prepare::Prepared;
+
+/// How long an RPC call waits for its reply (rpc_response_timeout).
+const RPC_RESPONSE_TIMEOUT: (u32, u32) = (60_000_000, 60_000_000);
+
+/// One run on `direct`.
+pub struct Direct {
+    core: Rc<Core>,
+    layered: Layered,
+    faults: Option<Rc<FaultLayer>>,
+}
+
+struct Base(Rc<Core>);
+
+impl Binding for Base {
+    fn call<'a>(
+        &'a self,
+        cx: &'a CallCx,
+        call: Call,
+    ) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
+        Box::pin(self.0.begin(cx, call))
+    }
+    fn now(&self) -> SimTime {
+        self.0.now()
+    }
+    fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
+        self.0.crash(cx, restart_after);
+    }
+}
+
+/// The pipeline's long-lived processes.
+struct Processes {
+    prepared: Rc<Prepared>,
+    layered: Layered,
+    api: RefCell<Rc<NovaProcess>>,
+    compute: RefCell<Rc<NovaProcess>>,
+}
+
+impl Processes {
+    fn port(&self, core: &Core, process: Process, caller: &CallCx, auth: Auth) -> Port {
+        let cx = CallCx {
+            process,
+            incarnation: core.life(process).incarnation,
+            request: caller.request,
+            auth,
+            deadline: None,
+        };
+        Port::new(self.layered.clone(), cx)
+    }
+
+    fn serve_api(&self, core: &Rc<Core>, slot: u32, cx: &CallCx, call: nova::Call) {
+        let back = latency::of(&Call::Nova(call.clone())).back;
+        if core.life(Process::NovaApi).dead {
+            let failure = Failure::Unreachable { system: Process::NovaApi.to_string() };
+            core.answer(slot, Err(failure), back);
+            return;
+        }
+        core.handled_by(slot, Process::NovaApi);
+        let auth = Auth { token: cx.auth.token.clone(), service_token: None };
+        let port = self.port(core, Process::NovaApi, cx, auth);
+        let process = self.api.borrow().clone();
+        let done = core.clone();
+        core.spawn(
+            Process::NovaApi,
+            Box::pin(async move {
+                let result = nova_api(&process, &port, call).await;
+                done.answer(slot, result.map(Reply::Nova).map_err(Failure::from), back);
+            }),
+        );
+    }
+
+    fn serve_rpc(&self, core: &Rc<Core>, slot: u32, cx: &CallCx, call: rpc::CallMethod) {
+        let rpc::CallMethod { server, method } = call;
+        if core.life(Process::NovaCompute).dead {
+            let refusal = Refusal::MessagingTimeout { server: server.to_string() };
+            core.answer(slot, Err(refusal.into()), RPC_RESPONSE_TIMEOUT);
+            return;
+        }
+        let back = (50_000, 500_000);
+        let port = self.port(core, Process::NovaCompute, cx, cx.auth.clone());
+        let process = self.compute.borrow().clone();
+        let done = core.clone();
+        core.spawn(
+            Process::NovaCompute,
+            Box::pin(async move {
+                let result = nova_compute(&process, &port, method).await;
+                let result = match result {
+                    Ok(returned) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
+                    Err(error) => Err(Refusal::Remote {
+                        exception: error.name().to_owned(),
+                        message: error.to_string(),
+                    }
+                    .into()),
+                };
+                done.answer(slot, result, back);
+            }),
+        );
+    }
+}
+
+impl Hooks for Processes {
+    fn serve(&self, core: &Rc<Core>, slot: u32, cx: CallCx, call: Call) {
+        match call {
+            Call::Nova(call) => self.serve_api(core, slot, &cx, call),
+            Call::Rpc(rpc::Call::CallMethod(call)) => self.serve_rpc(core, slot, &cx, call),
+            other => {
+                let refusal = Refusal::Unsupported { operation: other.name().to_owned() };
+                core.answer(slot, Err(refusal.into()), (0, 0));
+            }
+        }
+    }
+
+    fn deliver(&self, core: &Rc<Core>) {
+        if core.life(Process::NovaCompute).dead {
+            return;
+        }
+        let message = core.world.borrow_mut().deliver(core.now());
+        let Some(message) = message else { return };
+        core.settle();
+        let caller = CallCx {
+            process: Process::NovaCompute,
+            incarnation: 0,
+            request: message.request,
+            auth: Auth::default(),
+            deadline: None,
+        };
+        let port = self.port(core, Process::NovaCompute, &caller, message.auth);
+        let process = self.compute.borrow().clone();
+        let done = core.clone();
+        let request = message.request;
+        core.spawn(
+            Process::NovaCompute,
+            Box::pin(async move {
+                // A cast has no one to answer to: the manager has recorded what went wrong.
+                let _ = nova_compute(&process, &port, message.method).await;
+                done.world.borrow_mut().broker.finished(request);
+            }),
+        );
+    }
+
+    fn restarted(&self, core: &Rc<Core>, process: Process) {
+        let fresh = Rc::new(NovaProcess::new(self.prepared.conf.clone()));
+        match process {
+            Process::NovaApi => *self.api.borrow_mut() = fresh,
+            Process::NovaCompute => {
+                *self.compute.borrow_mut() = fresh;
+                let mut world = core.world.borrow_mut();
+                world.novadb.set_service_up(&crate::prepare::compute_host(), true);
+                world.broker.consumer_up();
+                let waiting = world.broker.queued();
+                drop(world);
+                for _ in 0..waiting {
+                    core.schedule_delivery();
+                }
+            }
+            Process::Client => {}
+        }
+    }
+}
+
+impl Direct {
+    /// A run from this prepared state.
+    pub fn new(
+        prepared: &Rc<Prepared>,
+        world: World,
+        observer: Observer,
+        plan: &Plan,
+        seed: u64,
+        start: SimTime,
+    ) -> Direct {
+        let trace = observer.trace.clone();
+        let core = Core::new(world, observer, seed, start);
+        let mut layered: Layered = Rc::new(Base(core.clone()));
+        let mut faults = None;
+        if !plan.is_empty() {
+            let layer = Rc::new(FaultLayer::new(layered, plan, trace.clone()));
+            faults = Some(layer.clone());
+            layered = layer;
+        }
+        if trace.is_on() {
+            layered = Rc::new(TraceLayer::new(layered, trace));
+        }
+        core.set_hooks(Some(Rc::new(Processes {
+            prepared: prepared.clone(),
+            layered: layered.clone(),
+            api: RefCell::new(Rc::new(NovaProcess::new(prepared.conf.clone()))),
+            compute: RefCell::new(Rc::new(NovaProcess::new(prepared.conf.clone()))),
+        })));
+        Direct { core, layered, faults }
+    }
+
+    /// The executor.
+    pub fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    /// What a client calls.
+    pub fn binding(&self) -> Rc<dyn Binding> {
+        self.layered.clone()
+    }
+
+    /// Lets everything happen until nothing is left, or until `limit`.
+    pub fn run_until_quiet(&self, limit: SimTime) -> Quiet {
+        self.core.run_until_quiet(limit)
+    }
+
+    /// Faults stop, dead processes start again.
+    pub fn heal(&self) {
+        if let Some(faults) = &self.faults {
+            faults.heal();
+        }
+        for process in [Process::NovaApi, Process::NovaCompute] {
+            self.core.restart(process);
+        }
+        self.core.settle();
+    }
+
+    /// Faults that struck, and those that never did.
+    pub fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
+        self.faults.as_ref().map(|f| (f.struck(), f.waiting())).unwrap_or_default()
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        self.core.clear();
+    }
+}

@@ -1,0 +1,315 @@
+//! A scenario's starting state: an empty cloud, then the attach pipeline, then named leftovers.
+//!
+//! Nothing of it is written into the models by hand: volumes are attached by the same pipeline,
+//! under the same policy, on `direct`, with a seed of its own. The world that comes of it is
+//! cloned for every run.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use castoff_model::{Release, World, hypervisor, kernel};
+use castoff_pipeline::client::User;
+use castoff_pipeline::conf::{Conf, ServiceUser};
+use castoff_pipeline::policy::Policy;
+use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::keystone::Role;
+use castoff_ports::novadb::{Instance, VmState};
+use castoff_ports::plan::Plan;
+use castoff_ports::trace::Trace;
+use castoff_ports::{
+    Auth, CallCx, HostName, InstanceId, Lun, Port, Process, ProjectId, RequestId, Secret, SimTime,
+    UserId, VolumeId,
+};
+use castoff_scenarios::{Leftover, LetsGo, Linger, Scenario};
+
+use crate::actors::{Script, Task};
+use crate::direct::{Direct, Quiet};
+use crate::observe::Observer;
+use crate::properties::Checker;
+use crate::rng::SimRng;
+
+/// nova's service_down_time: no heartbeat for so long is down.
+pub const SERVICE_DOWN_TIME: Duration = Duration::from_secs(60);
+
+/// The seed of every preparation: the starting state is the same for all seeds of a scenario.
+const SETUP_SEED: u64 = 0;
+
+/// Requests of the preparation are numbered from here, those of retries from [`RETRY`].
+const SETUP: u32 = 900;
+
+/// Requests of users who retry are numbered from here.
+pub const RETRY: u32 = 100;
+
+/// A run begins this long after its preparation began: a round number, so that times read well.
+const RUN_STARTS: SimTime = SimTime(600_000_000);
+
+/// The compute host of every scenario.
+pub fn compute_host() -> HostName {
+    HostName::new("compute-1")
+}
+
+/// A scenario that cannot be run as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Policy and release do not work together.
+    #[error("policy {policy} cannot work with release {release}: {reason}")]
+    Incompatible {
+        /// Policy name.
+        policy: String,
+        /// Release name.
+        release: String,
+        /// Why.
+        reason: String,
+    },
+    /// The attach pipeline did not bring the volumes to where the scenario starts.
+    #[error("the starting state was not reached: volume {volume} is {found}, needs to be {needed}")]
+    NotReady {
+        /// The volume.
+        volume: String,
+        /// Its status.
+        found: String,
+        /// The status it needs.
+        needed: &'static str,
+    },
+}
+
+/// A scenario ready to run under one policy and release.
+pub struct Prepared {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// Its policy.
+    pub policy: Policy,
+    /// Its release.
+    pub release: Release,
+    /// nova.conf of all nova processes.
+    pub conf: Rc<Conf>,
+    /// The server.
+    pub server: InstanceId,
+    /// The user.
+    pub user: User,
+    /// When a run starts.
+    pub start: SimTime,
+    world: World,
+}
+
+/// The volume of this name in a scenario file: a UUID that shows the name.
+pub fn volume_id(scenario: &Scenario, name: &str) -> VolumeId {
+    let index = scenario.volumes.iter().position(|v| v.name == name).unwrap_or_default();
+    VolumeId::new(format!("30d72547-9316-4c2a-84c9-{:012x}", 0x6ebc_3091_2e00 + index as u64 + 1))
+}
+
+fn server_id() -> InstanceId {
+    InstanceId::new("c2486c45-5a8f-4028-8cd1-51c0425f677a")
+}
+
+impl Prepared {
+    /// Prepares `scenario` under `policy` and `release`.
+    ///
+    /// # Errors
+    /// When the two cannot work together, or the starting state is not reached.
+    pub fn new(
+        scenario: &Arc<Scenario>,
+        policy: &Policy,
+        release: &Release,
+    ) -> Result<Rc<Prepared>, PrepareError> {
+        if let Err(reason) = policy.works_with(&release.name) {
+            return Err(PrepareError::Incompatible {
+                policy: policy.name.clone(),
+                release: release.name.clone(),
+                reason,
+            });
+        }
+        let project = ProjectId::new("demo");
+        let mut conf = Conf::new(policy.clone(), compute_host());
+        if release.service_token {
+            conf.service_user = Some(ServiceUser {
+                user: UserId::new("nova"),
+                password: Secret::new("nova-password"),
+                project: ProjectId::new("service"),
+            });
+        }
+        let mut prepared = Prepared {
+            scenario: scenario.clone(),
+            policy: policy.clone(),
+            release: release.clone(),
+            conf: Rc::new(conf),
+            server: server_id(),
+            user: User {
+                user: UserId::new("demo"),
+                password: Secret::new("demo-password"),
+                project: project.clone(),
+            },
+            start: RUN_STARTS,
+            world: empty_cloud(scenario, release, project),
+        };
+        let attached = prepared.attach_all();
+        prepared.world = attached?;
+        prepared.leave_behind();
+        Ok(Rc::new(prepared))
+    }
+
+    fn attach_all(&mut self) -> Result<World, PrepareError> {
+        let this = Rc::new(Prepared {
+            scenario: self.scenario.clone(),
+            policy: self.policy.clone(),
+            release: self.release.clone(),
+            conf: self.conf.clone(),
+            server: self.server.clone(),
+            user: self.user.clone(),
+            start: SimTime::ZERO,
+            world: self.world.clone(),
+        });
+        let observer = Observer::new(Trace::off(), Checker::default());
+        let mut world = self.world.clone();
+        // Nothing may hinder the preparation: the guest answers, devices go.
+        heal_world(&mut world, SimTime::ZERO);
+        let direct =
+            Direct::new(&this, world, observer, &Plan::default(), SETUP_SEED, SimTime::ZERO);
+        for (i, spec) in self.scenario.volumes.iter().filter(|v| v.attached).enumerate() {
+            let script = Script {
+                request: RequestId(SETUP + i as u32),
+                task: Task::Attach,
+                server: self.server.clone(),
+                volume: volume_id(&self.scenario, &spec.name),
+                user: self.user.clone(),
+                at: Duration::from_secs(30 * i as u64),
+            };
+            let port = client_port(&direct, script.request);
+            let play = script.play(port, |_| {});
+            direct.core().spawn(Process::Client, Box::pin(play));
+        }
+        let quiet = direct.run_until_quiet(RUN_STARTS);
+        debug_assert_eq!(quiet, Quiet::Quiet, "attaching takes less than the time before a run");
+        let world = direct.core().world.borrow().clone();
+        for spec in self.scenario.volumes.iter().filter(|v| v.attached) {
+            let id = volume_id(&self.scenario, &spec.name);
+            let status = world.cinder.volume(&id).map(|v| v.status);
+            if status != Some(VolumeStatus::InUse) {
+                return Err(PrepareError::NotReady {
+                    volume: spec.name.clone(),
+                    found: status.map_or("missing", VolumeStatus::as_str).to_owned(),
+                    needed: "in-use",
+                });
+            }
+        }
+        Ok(world)
+    }
+
+    fn leave_behind(&mut self) {
+        let world = &mut self.world;
+        for leftover in &self.scenario.leftovers {
+            match leftover {
+                Leftover::StaleAttachment { volume } => {
+                    let id = volume_id(&self.scenario, volume);
+                    world.cinder.add_stale_attachment(
+                        &mut world.facts,
+                        &id,
+                        &self.server,
+                        compute_host(),
+                    );
+                }
+                Leftover::StaleScsiDevice { volume } => {
+                    let id = volume_id(&self.scenario, volume);
+                    let initiator = world.kernel.initiator.clone();
+                    let address = world.storage.map(&mut world.facts, &id, &initiator);
+                    let stale = VolumeId::new("deadbeef-9316-4c2a-84c9-000000000000");
+                    world.kernel.add_stale_device(
+                        &mut world.facts,
+                        &address.portal,
+                        &address.iqn,
+                        STALE_LUN,
+                        &stale,
+                    );
+                }
+            }
+        }
+        world.facts.clear();
+    }
+
+    /// The world at the start of the run with this seed.
+    pub fn world(&self, rng: &mut SimRng) -> World {
+        let mut world = self.world.clone();
+        let spec = &self.scenario;
+        let lets_go = match spec.guest.lets_go {
+            // Measured: 70 to 700 ms, by machine type and load.
+            LetsGo::Promptly => hypervisor::LetsGo::After(Duration::from_millis(u64::from(
+                rng.between(70, 700),
+            ))),
+            LetsGo::AfterMs(ms) => hypervisor::LetsGo::After(Duration::from_millis(ms)),
+            LetsGo::Never => hypervisor::LetsGo::Never,
+        };
+        world.hypervisor.set_lets_go(self.start, lets_go);
+        world.kernel.linger = spec.host.device_lingers.map(|l| match l {
+            Linger::ForMs(ms) => kernel::Linger::For(Duration::from_millis(ms)),
+            Linger::Never => kernel::Linger::Never,
+        });
+        world.kernel.writeback = spec.host.writeback;
+        world.keystone.token_lifetime = Duration::from_secs(spec.token.lifetime_s);
+        world
+    }
+}
+
+/// A LUN number that no volume of a scenario gets.
+const STALE_LUN: Lun = Lun(200);
+
+fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> World {
+    let mut world = World::new(release.clone());
+    world.keystone.add_user(
+        UserId::new("demo"),
+        Secret::new("demo-password"),
+        project.clone(),
+        &[Role::Member, Role::Reader],
+    );
+    world.keystone.add_user(
+        UserId::new("nova"),
+        Secret::new("nova-password"),
+        ProjectId::new("service"),
+        &[Role::Service, Role::Admin],
+    );
+    let server = server_id();
+    world.novadb.add_instance(Instance {
+        uuid: server.clone(),
+        project_id: project,
+        host: Some(compute_host()),
+        vm_state: VmState::Active,
+        task_state: None,
+        launched: true,
+        locked: false,
+    });
+    world.novadb.add_service(compute_host());
+    world.broker.consumer_up();
+    world.hypervisor.start_guest(server, true);
+    world.hypervisor.guest_writes_every = None;
+    world.storage.shared_target = scenario.storage.shared_target;
+    for spec in &scenario.volumes {
+        let id = volume_id(scenario, &spec.name);
+        world.storage.add_volume(id.clone());
+        world.cinder.add_volume(id, 1);
+    }
+    world
+}
+
+/// What hinders stops: the guest answers at once, deleted devices go.
+pub fn heal_world(world: &mut World, now: SimTime) {
+    world
+        .hypervisor
+        .set_lets_go(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
+    world.kernel.heal(now);
+}
+
+/// A client's port.
+pub fn client_port(direct: &Direct, request: RequestId) -> Port {
+    Port::new(direct.binding(), client_cx(request))
+}
+
+/// Who a client is to a binding.
+pub fn client_cx(request: RequestId) -> CallCx {
+    CallCx {
+        process: Process::Client,
+        incarnation: 0,
+        request,
+        auth: Auth::default(),
+        deadline: None,
+    }
+}

@@ -1,0 +1,127 @@
+//! What must hold when nothing moves any more: agreement, cleanliness, an end for everything.
+
+use castoff_model::World;
+use castoff_ports::SimTime;
+use castoff_ports::cinder::VolumeStatus;
+
+use super::Checker;
+
+/// L1: judged at the first quiet, before anyone retries.
+pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
+    let open: Vec<_> = checker
+        .watched
+        .iter()
+        .filter(|w| w.accepted == Some(true))
+        .filter(|w| {
+            let rows = world.novadb.live_bdms();
+            let gone = !rows
+                .into_iter()
+                .any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
+            let rolled_back = world
+                .cinder
+                .volume(&w.volume)
+                .is_some_and(|v| v.status == VolumeStatus::InUse);
+            let told = world.novadb.faults().iter().any(|f| f.request == w.request)
+                || world.novadb.actions().iter().any(|a| {
+                    a.request_id == w.request && a.message.as_deref() == Some("Error")
+                });
+            !gone && !rolled_back && !told
+        })
+        .map(|w| (w.request, w.volume.clone()))
+        .collect();
+    for (request, volume) in open {
+        checker.broken(
+            "L1",
+            now,
+            format!("{request}: volume {volume} is neither detached nor rolled back, and no error is shown"),
+        );
+    }
+}
+
+/// S08: no disk of a volume that is not attached; no session or record that serves no disk.
+pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
+    let mut found = Vec::new();
+    for disk in world.kernel.devices() {
+        let attached = world
+            .novadb
+            .live_bdms()
+            .into_iter()
+            .any(|b| b.volume_id == disk.volume && b.connection_info.is_some());
+        let watched = checker.watched.iter().any(|w| w.volume == disk.volume);
+        if !attached && watched {
+            found.push(format!("{} of volume {} is left on the host", disk.name, disk.volume));
+        }
+    }
+    for session in world.kernel.sessions() {
+        if !world.kernel.devices().any(|d| d.sid == session.sid) {
+            found.push(format!("session {} to {} has no disk", session.sid, session.target));
+        }
+    }
+    for node in world.kernel.nodes() {
+        let used = world
+            .kernel
+            .sessions()
+            .any(|s| s.target == node.target && s.portal == node.portal);
+        if !used {
+            found.push(format!("node record {} at {} has no session", node.target, node.portal));
+        }
+    }
+    for facts in found {
+        checker.broken("S08", now, facts);
+    }
+}
+
+/// S09.
+pub(super) fn databases_agree(checker: &mut Checker, world: &World, now: SimTime) {
+    let mut found = Vec::new();
+    for bdm in world.novadb.live_bdms() {
+        let rows: Vec<_> = world
+            .cinder
+            .live_attachments()
+            .filter(|a| a.volume_id == bdm.volume_id && a.instance == bdm.instance_uuid)
+            .collect();
+        if rows.is_empty() {
+            found.push(format!(
+                "nova has BDM {} of volume {}, cinder has no attachment",
+                bdm.id, bdm.volume_id
+            ));
+        } else if let Some(id) = &bdm.attachment_id
+            && !rows.iter().any(|a| a.id == *id)
+        {
+            found.push(format!("BDM {} names attachment {id}, which cinder does not have", bdm.id));
+        }
+    }
+    for row in world.cinder.live_attachments() {
+        let named = world.novadb.live_bdms().into_iter().any(|b| {
+            b.volume_id == row.volume_id
+                && b.instance_uuid == row.instance
+                && b.attachment_id.as_ref().is_none_or(|id| *id == row.id)
+        });
+        if !named {
+            found.push(format!(
+                "cinder has attachment {} of volume {}, no BDM names it",
+                row.id, row.volume_id
+            ));
+        }
+    }
+    for facts in found {
+        checker.broken("S09", now, facts);
+    }
+}
+
+/// L2.
+pub(super) fn no_orphan_detaching(checker: &mut Checker, world: &World, now: SimTime) {
+    let stuck: Vec<_> = world
+        .cinder
+        .volumes()
+        .filter(|v| v.status == VolumeStatus::Detaching)
+        .map(|v| v.id.clone())
+        .collect();
+    for volume in stuck {
+        checker.broken(
+            "L2",
+            now,
+            format!("volume {volume} is detaching and nobody works on it"),
+        );
+    }
+}

@@ -1,0 +1,330 @@
+//! One run, from its identity to its report: the same for both simulated bindings.
+//!
+//! First all actors play until nothing moves. Then the faults stop: guests answer, devices go,
+//! dead processes start, and if the volume is not detached, the same user tries once more. Safety
+//! is judged all along; liveness, agreement and cleanliness at the end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use castoff_model::World;
+use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::plan::{Fault, Plan};
+use castoff_ports::trace::{Event, Identity, Trace, What};
+use castoff_ports::{Port, RequestId, SimTime, VolumeId};
+use castoff_scenarios::{Action, End};
+use serde::{Deserialize, Serialize};
+
+use crate::actors::{Answer, Script, Task};
+use crate::direct::{Direct, Quiet};
+use crate::network::Network;
+use crate::observe::Observer;
+use crate::prepare::{self, Prepared, RETRY, volume_id};
+use crate::properties::{Checker, Violation, Watched};
+use crate::rng::{GENERATOR, SimRng};
+
+/// A simulated binding.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum BindingKind {
+    /// Models in process, on virtual time.
+    Direct,
+    /// Models behind HTTP, a broker and links, on turmoil.
+    Network,
+}
+
+impl BindingKind {
+    /// Both.
+    pub const ALL: [BindingKind; 2] = [BindingKind::Direct, BindingKind::Network];
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BindingKind::Direct => "direct",
+            BindingKind::Network => "network",
+        }
+    }
+}
+
+/// A phase that lasts longer than this has not become quiet.
+const PHASE_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// How the volume of the first actor stood at the first quiet.
+    pub end: End,
+    /// The same at the end.
+    pub after_retry: End,
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// Nova's answers, by request.
+    pub answers: Vec<Answer>,
+    /// Planned faults that struck.
+    pub struck: Vec<Fault>,
+    /// Planned faults that never did.
+    pub not_struck: Vec<Fault>,
+    /// Simulated time from the first actor to the end.
+    pub simulated: Duration,
+    /// Operations called.
+    pub calls: u64,
+    /// The trace, if one was asked for.
+    pub events: Vec<Event>,
+}
+
+/// The two simulated bindings, as a run drives them.
+trait Engine {
+    fn client_port(&self, request: RequestId) -> Port;
+    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>);
+    fn now(&self) -> SimTime;
+    fn world(&self) -> &RefCell<World>;
+    fn observer(&self) -> &RefCell<Observer>;
+    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet;
+    fn heal(&mut self);
+    fn faults(&self) -> (Vec<Fault>, Vec<Fault>);
+    fn calls(&self) -> u64;
+}
+
+impl Engine for Direct {
+    fn client_port(&self, request: RequestId) -> Port {
+        prepare::client_port(self, request)
+    }
+    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>) {
+        self.core().spawn(castoff_ports::Process::Client, future);
+    }
+    fn now(&self) -> SimTime {
+        self.core().now()
+    }
+    fn world(&self) -> &RefCell<World> {
+        &self.core().world
+    }
+    fn observer(&self) -> &RefCell<Observer> {
+        &self.core().observer
+    }
+    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet {
+        Direct::run_until_quiet(self, limit)
+    }
+    fn heal(&mut self) {
+        prepare::heal_world(&mut self.core().world.borrow_mut(), self.core().now());
+        Direct::heal(self);
+    }
+    fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
+        Direct::faults(self)
+    }
+    fn calls(&self) -> u64 {
+        self.core().calls()
+    }
+}
+
+impl Engine for Network {
+    fn client_port(&self, request: RequestId) -> Port {
+        Network::client_port(self, request)
+    }
+    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>) {
+        Network::spawn_client(self, future);
+    }
+    fn now(&self) -> SimTime {
+        Network::now(self)
+    }
+    fn world(&self) -> &RefCell<World> {
+        Network::world(self)
+    }
+    fn observer(&self) -> &RefCell<Observer> {
+        Network::observer(self)
+    }
+    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet {
+        Network::run_until_quiet(self, limit)
+    }
+    fn heal(&mut self) {
+        Network::heal(self);
+    }
+    fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
+        Network::faults(self)
+    }
+    fn calls(&self) -> u64 {
+        Network::calls(self)
+    }
+}
+
+/// The identity of a run of `prepared`.
+pub fn identity(
+    prepared: &Prepared,
+    binding: BindingKind,
+    seed: u64,
+    extra: Option<&Plan>,
+) -> Identity {
+    Identity {
+        castoff: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: prepared.scenario.name.clone(),
+        policy: prepared.policy.name.clone(),
+        release: prepared.release.name.clone(),
+        binding: binding.as_str().to_owned(),
+        seed,
+        plan: extra.cloned(),
+        generator: GENERATOR.to_owned(),
+    }
+}
+
+/// Runs `prepared` once. `extra` adds faults to those of the scenario.
+pub fn run(
+    prepared: &Rc<Prepared>,
+    binding: BindingKind,
+    seed: u64,
+    extra: Option<&Plan>,
+    traced: bool,
+) -> RunReport {
+    let trace = if traced { Trace::on(prepared.start) } else { Trace::off() };
+    let mut plan = Plan::default();
+    let all = prepared.scenario.faults.iter().chain(extra.into_iter().flat_map(|p| &p.faults));
+    plan.faults.extend(all.filter(|f| f.applies_to(&prepared.policy.name)).cloned());
+    let scripts = scripts(prepared);
+    let observer = Observer::new(trace.clone(), Checker::new(watched(&scripts)));
+    let mut rng = SimRng::new(seed);
+    let world = prepared.world(&mut rng);
+    let mut report = match binding {
+        BindingKind::Direct => {
+            let mut direct =
+                Direct::new(prepared, world, observer, &plan, rng.bits(), prepared.start);
+            play(&mut direct, prepared, scripts)
+        }
+        BindingKind::Network => {
+            let mut network =
+                Network::new(prepared, world, observer, &plan, rng.bits(), prepared.start);
+            play(&mut network, prepared, scripts)
+        }
+    };
+    report.events = trace.take();
+    report
+}
+
+fn scripts(prepared: &Prepared) -> Vec<Script> {
+    let actors = prepared.scenario.actors.iter().enumerate();
+    actors
+        .map(|(i, actor)| Script {
+            request: RequestId(i as u32 + 1),
+            task: match actor.action {
+                Action::Detach => Task::Detach,
+                Action::Attach => Task::Attach,
+            },
+            server: prepared.server.clone(),
+            volume: volume_id(&prepared.scenario, &actor.volume),
+            user: prepared.user.clone(),
+            at: Duration::from_millis(actor.at_ms),
+        })
+        .collect()
+}
+
+fn watched(scripts: &[Script]) -> Vec<Watched> {
+    let detaches = scripts.iter().filter(|s| s.task == Task::Detach);
+    detaches
+        .map(|s| Watched {
+            request: s.request,
+            instance: s.server.clone(),
+            volume: s.volume.clone(),
+            accepted: None,
+        })
+        .collect()
+}
+
+fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> RunReport {
+    let answers: Rc<RefCell<Vec<Answer>>> = Rc::default();
+    let first = scripts.iter().find(|s| s.task == Task::Detach).or(scripts.first()).cloned();
+    for script in scripts {
+        start(engine, script, &answers);
+    }
+    let limit = prepared.start + PHASE_LIMIT;
+    engine.run_until_quiet(limit);
+    told(engine, &answers);
+    {
+        let world = engine.world().borrow();
+        engine.observer().borrow_mut().settled(&world, engine.now());
+    }
+    let volume = first.as_ref().map(|s| s.volume.clone());
+    let end = end_of(&engine.world().borrow(), volume.as_ref());
+    verdict(engine, format!("quiet: {}", describe_end(&engine.world().borrow(), volume.as_ref())));
+
+    engine.heal();
+    let limit = engine.now() + PHASE_LIMIT;
+    engine.run_until_quiet(limit);
+    let wants_detached = first.as_ref().is_some_and(|s| s.task == Task::Detach);
+    if let Some(first) = first
+        && wants_detached
+        && end != End::Detached
+    {
+        verdict(engine, "faults stop; the user tries once more".to_owned());
+        let request = RequestId(first.request.0 + RETRY);
+        start(engine, Script { request, at: Duration::ZERO, ..first }, &answers);
+        engine.run_until_quiet(limit);
+        verdict(
+            engine,
+            format!("quiet: {}", describe_end(&engine.world().borrow(), volume.as_ref())),
+        );
+    }
+    let after_retry = end_of(&engine.world().borrow(), volume.as_ref());
+    {
+        let world = engine.world().borrow();
+        engine.observer().borrow_mut().quiescent(&world, engine.now());
+    }
+    let (struck, not_struck) = engine.faults();
+    RunReport {
+        end,
+        after_retry,
+        violations: engine.observer().borrow().violations().to_vec(),
+        answers: answers.take(),
+        struck,
+        not_struck,
+        simulated: engine.now().since(prepared.start),
+        calls: engine.calls(),
+        events: Vec::new(),
+    }
+}
+
+fn start(engine: &impl Engine, script: Script, answers: &Rc<RefCell<Vec<Answer>>>) {
+    let port = engine.client_port(script.request);
+    let answers = answers.clone();
+    let play = script.play(port, move |answer| answers.borrow_mut().push(answer));
+    engine.spawn_client(Box::pin(play));
+}
+
+fn told(engine: &impl Engine, answers: &Rc<RefCell<Vec<Answer>>>) {
+    let mut observer = engine.observer().borrow_mut();
+    for answer in answers.borrow().iter() {
+        observer.detach_answered(answer.request, answer.result.is_ok());
+    }
+}
+
+fn verdict(engine: &impl Engine, text: String) {
+    engine.observer().borrow().push(engine.now(), "castoff", None, What::Verdict { text });
+}
+
+/// How `volume` stands.
+fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
+    let Some(volume) = volume else { return End::Other };
+    let Some(row) = world.cinder.volume(volume) else { return End::Other };
+    let bdm = world.novadb.live_bdms().into_iter().any(|b| b.volume_id == *volume);
+    let attached = world.cinder.live_attachments().any(|a| a.volume_id == *volume);
+    let plugged = world.hypervisor.live_disks().any(|(_, d)| d.volume == *volume);
+    match row.status {
+        VolumeStatus::Available if !bdm && !attached && !plugged => End::Detached,
+        VolumeStatus::Detaching => End::StuckDetaching,
+        VolumeStatus::InUse if bdm => End::RolledBack,
+        _ if !bdm && attached => End::Orphaned,
+        _ => End::Other,
+    }
+}
+
+fn describe_end(world: &World, volume: Option<&VolumeId>) -> String {
+    let Some(volume) = volume else { return "no volume".to_owned() };
+    let status = world.cinder.volume(volume).map_or("missing", |v| v.status.as_str());
+    let bdms = world.novadb.live_bdms().into_iter().filter(|b| b.volume_id == *volume).count();
+    let rows = world.cinder.live_attachments().filter(|a| a.volume_id == *volume).count();
+    let plugged = world.hypervisor.live_disks().any(|(_, d)| d.volume == *volume);
+    let devices = world.kernel.devices().filter(|d| d.volume == *volume).count();
+    format!(
+        "volume {volume} is {status}, {bdms} BDM, {rows} attachment, {} guest disk, {devices} SCSI disk",
+        u8::from(plugged)
+    )
+}

@@ -1,0 +1,254 @@
+//! Arguments, and the way from a subcommand to an exit code.
+
+mod conform;
+mod list;
+mod problem;
+mod replay;
+mod run;
+mod select;
+mod table;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use castoff_sim::properties::Class;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use problem::Problem;
+
+/// Simulation and conformance test harness for OpenStack volume detach.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a subcommand: `castoff run`.
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all as expected
+  1  an unexpected safety violation
+  2  bad usage
+  3  an unexpected liveness violation, or a run that ended otherwise than expected
+  4  a conformance case failed
+  5  something is missing on this machine";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios over seeds; alone: the standard campaign.
+    Run(RunArgs),
+    /// Run one identity again and show its trace.
+    Replay(ReplayArgs),
+    /// List what there is.
+    List(ListArgs),
+    /// Detach a real volume from a real guest through the same pipeline.
+    Conform(ConformArgs),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BindingArg {
+    /// Models in process.
+    Direct,
+    /// Models behind HTTP, a broker and links.
+    Network,
+    /// Both.
+    All,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Names of scenarios, or paths of scenario files [default: all that castoff has]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Where the pipeline runs
+    #[arg(long, value_enum, default_value = "all")]
+    binding: BindingArg,
+    /// Only this policy (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    policy: Vec<String>,
+    /// How everything else behaves [default: each policy's own]
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..20 on network]
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// What to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Write the rows, and identity and trace of each unexpected finding, into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// An identity that `castoff run --out` wrote
+    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan"], required_unless_present = "scenario")]
+    file: Option<PathBuf>,
+    /// Name of a scenario, or path of a scenario file
+    #[arg(long, value_name = "S")]
+    scenario: Option<String>,
+    /// Policy
+    #[arg(long, value_name = "P", default_value = "2026.1")]
+    policy: String,
+    /// Release [default: the policy's own]
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Binding
+    #[arg(long, value_name = "B", value_enum, default_value = "direct")]
+    binding: ReplayBinding,
+    /// Seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// A plan (JSON) whose faults are added to the scenario's
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Form of the trace
+    #[arg(long, value_enum, default_value = "text")]
+    trace: TraceForm,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReplayBinding {
+    /// Models in process.
+    Direct,
+    /// Models behind HTTP, a broker and links.
+    Network,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TraceForm {
+    /// Fixed columns.
+    Text,
+    /// An object a line.
+    Jsonl,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Scenarios that castoff has.
+    Scenarios,
+    /// Policies of the pipeline.
+    Policies,
+    /// Releases of everything else.
+    Releases,
+    /// Properties that are checked.
+    Properties,
+    /// Operations that a fault can strike.
+    Operations,
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// What to list
+    #[arg(value_enum)]
+    what: What,
+    /// What to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Args)]
+#[cfg_attr(not(feature = "real"), allow(dead_code))]
+struct ConformArgs {
+    /// Boot the lab (User-mode Linux: target, initiator, libvirtd, guest) and run there
+    #[arg(long, conflicts_with_all = ["domain", "portal", "target_iqn", "lun"])]
+    lab: bool,
+    /// libvirt connection URI
+    #[arg(long, value_name = "URI", default_value = "qemu:///system")]
+    connect: String,
+    /// Name of the running guest to attach to and detach from
+    #[arg(long, value_name = "NAME", required_unless_present = "lab")]
+    domain: Option<String>,
+    /// iSCSI portal of the target
+    #[arg(long, value_name = "IP:PORT", required_unless_present = "lab")]
+    portal: Option<String>,
+    /// Target name
+    #[arg(long, value_name = "IQN", required_unless_present = "lab")]
+    target_iqn: Option<String>,
+    /// LUN of the volume in that target; nothing else may use it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    lun: u32,
+    /// Policy
+    #[arg(long, value_name = "P", default_value = "2026.1")]
+    policy: String,
+    /// What to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let bounds = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match bounds {
+        Some((a, b)) if a < b => Ok(a..b),
+        Some((a, b)) => Err(format!("{a}..{b} holds no seed: the first must be below the last")),
+        None => Err("expected two numbers, for example 0..100".to_owned()),
+    }
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All as expected.
+    Fine,
+    /// An unexpected safety violation.
+    Safety,
+    /// An unexpected liveness violation or end.
+    Liveness,
+    /// A conformance case failed.
+    #[cfg_attr(not(feature = "real"), allow(dead_code))]
+    Conformance,
+    /// A code that a command run in the lab gave.
+    #[cfg_attr(not(feature = "real"), allow(dead_code))]
+    Code(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Fine => 0,
+            Exit::Safety => 1,
+            Exit::Liveness => 3,
+            Exit::Conformance => 4,
+            Exit::Code(code) => code,
+        }
+    }
+    fn of(worst: Option<Class>) -> Exit {
+        match worst {
+            None => Exit::Fine,
+            Some(Class::Safety) => Exit::Safety,
+            Some(Class::Liveness) => Exit::Liveness,
+        }
+    }
+}
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::List(args)) => list::list(&args),
+        Some(Command::Conform(args)) => conform::conform(&args),
+    };
+    match result {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(problem) => problem.report(),
+    }
+}

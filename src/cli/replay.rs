@@ -1,0 +1,99 @@
+//! `castoff replay`: one identity again, with its trace.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use castoff_ports::plan::Plan;
+use castoff_ports::trace::{self, Identity};
+use castoff_sim::campaign::{Campaign, Cell};
+use castoff_sim::prepare::Prepared;
+use castoff_sim::run::{self as one, BindingKind};
+
+use super::{Exit, Problem, ReplayArgs, ReplayBinding, TraceForm, select};
+
+struct Asked {
+    scenario: String,
+    policy: String,
+    release: Option<String>,
+    binding: BindingKind,
+    seed: u64,
+    plan: Option<Plan>,
+}
+
+/// Runs it again and prints the trace.
+pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
+    let asked = asked(args)?;
+    let scenario = select::scenario(&asked.scenario)?;
+    let policy = select::policy(&asked.policy)?;
+    let release = select::release(asked.release.as_deref(), &policy)?;
+    let prepared = Prepared::new(&scenario, &policy, &release)?;
+    let report = one::run(&prepared, asked.binding, asked.seed, asked.plan.as_ref(), true);
+    let identity = one::identity(&prepared, asked.binding, asked.seed, asked.plan.as_ref());
+    let text = match args.trace {
+        TraceForm::Text => trace::to_text(&identity, &report.events),
+        TraceForm::Jsonl => trace::to_jsonl(&identity, &report.events),
+    };
+    // A reader who went away (head, less) has seen enough.
+    let _ = write!(anstream::stdout(), "{text}");
+    if asked.plan.is_some() {
+        // Expectations are of the scenario's own plan: with more faults every violation counts.
+        return Ok(Exit::of(report.violations.iter().map(|v| v.property.class).min()));
+    }
+    let cell = Cell {
+        scenario,
+        binding: asked.binding,
+        policy,
+        release,
+        seeds: asked.seed..asked.seed + 1,
+    };
+    Ok(Exit::of(Campaign::judge(&cell, asked.seed, &report)))
+}
+
+fn asked(args: &ReplayArgs) -> Result<Asked, Problem> {
+    let plan = args.plan.as_deref().map(read_plan).transpose()?;
+    let Some(file) = &args.file else {
+        return Ok(Asked {
+            scenario: args.scenario.clone().unwrap_or_default(),
+            policy: args.policy.clone(),
+            release: args.release.clone(),
+            binding: match args.binding {
+                ReplayBinding::Direct => BindingKind::Direct,
+                ReplayBinding::Network => BindingKind::Network,
+            },
+            seed: args.seed,
+            plan,
+        });
+    };
+    let identity: Identity = read_json(file, "an identity that `castoff run --out` wrote")?;
+    let binding = BindingKind::ALL
+        .into_iter()
+        .find(|b| b.as_str() == identity.binding)
+        .ok_or_else(|| {
+            Problem::usage(
+                format!("{}: unknown binding {:?}", file.display(), identity.binding),
+                "the bindings that replay are direct and network",
+            )
+        })?;
+    Ok(Asked {
+        scenario: identity.scenario,
+        policy: identity.policy,
+        release: Some(identity.release),
+        binding,
+        seed: identity.seed,
+        plan: identity.plan,
+    })
+}
+
+fn read_plan(path: &Path) -> Result<Plan, Problem> {
+    read_json(path, "a plan: {\"faults\": [{\"at\": {…}, \"strike\": {…}}]}")
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path, expected: &str) -> Result<T, Problem> {
+    let text = fs::read_to_string(path).map_err(|e| {
+        Problem::usage(format!("cannot read {}: {e}", path.display()), format!("give {expected}"))
+    })?;
+    serde_json::from_str(&text).map_err(|e| {
+        Problem::usage(format!("{}: {e}", path.display()), format!("expected {expected}"))
+    })
+}

@@ -1,0 +1,125 @@
+//! The command line: what it prints, what it exits with, how it refuses.
+
+use std::process::{Command, Output};
+
+fn castoff(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_castoff")).args(args).env("NO_COLOR", "1").output().unwrap()
+}
+
+fn refused(args: &[&str], code: i32, words: &[&str]) {
+    let out = castoff(args);
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{args:?} does not say {word:?}:\n{stderr}");
+    }
+    assert!(!stderr.contains("backtrace") && !stderr.contains("panicked"), "{stderr}");
+    assert!(out.stdout.is_empty(), "an error belongs on stderr");
+}
+
+#[test]
+fn an_unknown_scenario_is_refused_with_the_nearest_name() {
+    refused(&["run", "helthy"], 2, &["helthy", "healthy"]);
+}
+
+#[test]
+fn an_unknown_policy_is_refused_with_the_names_that_exist() {
+    refused(&["run", "healthy", "--policy", "kilo"], 2, &["kilo", "pike", "2026.1", "hardened"]);
+}
+
+#[test]
+fn a_seed_range_without_a_seed_is_refused() {
+    refused(&["run", "--seeds", "5..5"], 2, &["5..5", "no seed"]);
+    refused(&["run", "--seeds", "x"], 2, &["0..100"]);
+}
+
+#[test]
+fn a_policy_with_a_release_that_cannot_work_is_refused_with_the_reason() {
+    refused(&["run", "healthy", "--policy", "pike", "--release", "2026.1"], 2, &["service token"]);
+}
+
+#[test]
+fn a_broken_scenario_file_is_refused_with_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broken.toml");
+    std::fs::write(&path, "name = \"broken\"\ntitle = 3\n").unwrap();
+    refused(&["run", path.to_str().unwrap()], 2, &["broken.toml", "string"]);
+}
+
+#[test]
+fn a_missing_identity_file_is_refused() {
+    refused(&["replay", "/nonexistent.json"], 2, &["/nonexistent.json"]);
+}
+
+#[cfg(not(feature = "real"))]
+#[test]
+fn conform_without_the_feature_says_what_to_install_and_exits_5() {
+    refused(&["conform", "--lab"], 5, &["libvirt-dev", "--features real"]);
+}
+
+#[test]
+fn lists_are_json_arrays_of_objects_with_a_name() {
+    for what in ["scenarios", "policies", "releases", "properties", "operations"] {
+        let out = castoff(&["list", what, "--format", "json"]);
+        assert!(out.status.success());
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let rows = json.as_array().unwrap();
+        assert!(!rows.is_empty(), "{what}");
+        assert!(rows.iter().all(|r| r["name"].is_string()), "{what}");
+    }
+}
+
+#[test]
+fn run_prints_rows_as_json_with_the_documented_keys() {
+    let out = castoff(&[
+        "run", "healthy", "--seeds", "0..5", "--binding", "all", "--format", "json",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "three policies on two bindings");
+    for row in rows {
+        for key in ["scenario", "binding", "policy", "runs", "violations", "runs_per_second"] {
+            assert!(!row[key].is_null(), "{key} is missing in {row}");
+        }
+        assert_eq!(row["runs"], 5);
+    }
+}
+
+#[test]
+fn an_unexpected_violation_exits_1_and_is_written_out_so_that_it_can_be_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file that expects nothing to go wrong of a fault that leads to an early unmap.
+    let path = dir.path().join("wrong.toml");
+    std::fs::write(
+        &path,
+        r#"
+name = "wrong"
+title = "a host whose disks stay, expected to be harmless"
+[[volume]]
+name = "v1"
+[host]
+device_lingers = "never"
+[[actor]]
+action = "detach"
+volume = "v1"
+[expect.pike]
+end = "detached"
+after_retry = "detached"
+"#,
+    )
+    .unwrap();
+    let out_dir = dir.path().join("out");
+    let out = castoff(&[
+        "run", path.to_str().unwrap(), "--policy", "pike", "--binding", "direct", "--seeds",
+        "0..3", "--out", out_dir.to_str().unwrap(),
+    ]);
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{stdout}");
+    assert!(stdout.contains("castoff replay --scenario"), "{stdout}");
+    let identity = out_dir.join("wrong-pike-direct-0.json");
+    let trace = std::fs::read_to_string(out_dir.join("wrong-pike-direct-0.trace")).unwrap();
+    assert!(trace.contains("S02"), "{trace}");
+    assert!(identity.exists());
+    assert!(out_dir.join("rows.json").exists());
+}

@@ -1,0 +1,40 @@
+//! The project's own fault scenarios, in the form that anybody's crate uses.
+//!
+//! Each runs under every policy; the scenario file says what each policy makes of it. A failure
+//! prints the command that replays it.
+
+use castoff::BindingKind;
+
+macro_rules! fault_scenarios {
+    ($($test:ident: $name:literal),* $(,)?) => {$(
+        #[test]
+        fn $test() {
+            castoff::scenario($name).seeds(0..200).check();
+            castoff::scenario($name).binding(BindingKind::Network).seeds(0..3).check();
+        }
+    )*
+
+        #[test]
+        fn every_built_in_scenario_has_a_test_of_its_own() {
+            let tested = [$($name),*];
+            for scenario in castoff_scenarios::all() {
+                assert!(tested.contains(&scenario.name.as_str()), "{} has no test", scenario.name);
+            }
+        }
+    };
+}
+
+fault_scenarios! {
+    a_healthy_detach_leaves_nothing_behind: "healthy",
+    a_guest_that_never_lets_go_keeps_its_disk: "guest-never-lets-go",
+    a_guest_that_lets_go_late_is_waited_for: "guest-lets-go-late",
+    a_device_that_stays_on_the_host_stops_the_disconnect: "device-busy-on-the-host",
+    a_stale_attachment_outlives_the_detach: "stale-attachment",
+    a_stale_scsi_device_keeps_the_session: "stale-scsi-device",
+    a_lost_reply_of_cinder_is_retried_or_fatal_by_policy: "cinder-times-out",
+    a_lost_cast_leaves_the_volume_detaching: "cast-lost",
+    a_compute_that_dies_before_the_disconnect_is_not_resumed: "compute-dies-before-disconnect",
+    a_token_that_expires_while_the_guest_is_slow_needs_a_service_token: "token-expires",
+    two_detaches_of_one_volume_come_to_one: "two-detaches-race",
+    another_volume_of_the_target_keeps_its_session: "other-volume-of-the-target",
+}
