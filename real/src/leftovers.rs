@@ -131,7 +131,7 @@ fn by_path_prefix((portal, iqn): &(Portal, Iqn)) -> String {
 
 async fn node_records(host: &RealHost, target: &(Portal, Iqn)) -> Result<Vec<String>, Failure> {
     match host
-        .call(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {})))
+        .carry_out(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {})))
         .await?
     {
         // Exit 21 without a line is "no records found".
@@ -163,7 +163,7 @@ async fn disks(
         inactive,
     };
     match host
-        .call(&onlooker(), Call::Libvirt(LibvirtCall::XmlDesc(call)))
+        .carry_out(&onlooker(), Call::Libvirt(LibvirtCall::XmlDesc(call)))
         .await
     {
         Ok(Reply::Libvirt(LibvirtReply::XmlDesc(disks))) => Ok(disks),

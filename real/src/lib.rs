@@ -6,7 +6,8 @@
 //! guard refuses the call before anything runs.
 //!
 //! - [`RealConfig`]: what a run may touch.
-//! - [`real_host`]: [`RealHost`], the one entry; dispatch, deadlines, step timings.
+//! - [`real_host`]: [`RealHost`], the one entry; dispatch and deadlines.
+//! - [`Timing`]: how long each step took.
 //! - `guard`: which calls touch only what was named.
 //! - `hypervisor`, `libvirt_error`, `domain_xml`, `waiters`, `events`: libvirt; only `events` has
 //!   unsafe code.
@@ -37,8 +38,10 @@ mod locks;
 pub mod prerequisites;
 pub mod real_host;
 mod sysfs;
+mod timing;
 mod waiters;
 
 pub use config::RealConfig;
 pub use error::RealError;
-pub use real_host::{RealHost, Timing};
+pub use real_host::RealHost;
+pub use timing::Timing;

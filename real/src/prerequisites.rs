@@ -57,12 +57,7 @@ const TOOLS: [Tool; 5] = [
 ];
 
 /// libvirtd's socket, and virtqemud's where libvirt is modular.
-const LIBVIRT_SOCKETS: [&str; 4] = [
-    "run/libvirt/virtqemud-sock",
-    "run/libvirt/libvirt-sock",
-    "var/run/libvirt/virtqemud-sock",
-    "var/run/libvirt/libvirt-sock",
-];
+const LIBVIRT_SOCKETS: [&str; 2] = ["run/libvirt/virtqemud-sock", "run/libvirt/libvirt-sock"];
 
 /// iscsid's control socket is in the abstract namespace (open-iscsi `usr/mgmt_ipc.h`); systemd's
 /// iscsid.socket listens on it before iscsid runs.
@@ -98,10 +93,12 @@ fn check_under(root: &Path, directories: &[PathBuf]) -> Vec<Prerequisite> {
         required: true,
         advice,
     };
-    let socket = LIBVIRT_SOCKETS
-        .iter()
-        .map(|s| root.join(s))
-        .find(|s| s.exists());
+    let [modular, monolithic] = LIBVIRT_SOCKETS.map(|s| root.join(s));
+    let socket = if modular.exists() {
+        modular
+    } else {
+        monolithic
+    };
     let names = root.join("etc/iscsi/initiatorname.iscsi");
     let sockets = root.join("proc/net/unix");
     let listening = fs::read_to_string(&sockets).unwrap_or_default();
@@ -113,11 +110,8 @@ fn check_under(root: &Path, directories: &[PathBuf]) -> Vec<Prerequisite> {
     let mut all = vec![
         required(
             "libvirt's socket",
-            socket.as_ref().map_or_else(
-                || LIBVIRT_SOCKETS[1].to_owned(),
-                |s| s.display().to_string(),
-            ),
-            socket.is_some(),
+            socket.display().to_string(),
+            socket.exists(),
             "install libvirt-daemon-system (Debian, Ubuntu) or libvirt-daemon-kvm (Fedora, RHEL) \
              and start it: systemctl start libvirtd, or virtqemud.socket",
         ),

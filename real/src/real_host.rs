@@ -1,40 +1,18 @@
-//! The one entry to the real host: the call's way to its adapter, deadlines, step timings.
+//! The one entry to the real host: the call's way to its adapter, deadlines.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use castoff_ports::iscsi::CommandOutput;
-use castoff_ports::{
-    Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, host, iscsi, runtime,
-};
+use castoff_ports::{Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, runtime};
 
 use crate::command::errno_text;
 use crate::guard::Guard;
 use crate::hypervisor::{Hypervisor, find_domain};
 use crate::locks::Locks;
 use crate::sysfs::Sysfs;
+use crate::timing::{Timing, Timings};
 use crate::{RealConfig, RealError, initiator, kernel, prerequisites};
-
-/// How long one operation took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timing {
-    /// The operation's name, `system::Operation`.
-    pub operation: &'static str,
-    /// The call in its owner's words, secrets masked.
-    pub text: String,
-    /// When it was called, since the host was connected.
-    pub started: SimTime,
-    /// Until its reply.
-    pub took: Duration,
-    /// Whether a reply came; a command that ended with an error is a reply.
-    pub ok: bool,
-    /// The exit code, for a command.
-    pub exit: Option<i32>,
-}
-
-/// No conformance run comes near it: a detach has some hundred steps.
-const MAX_TIMINGS: usize = 100_000;
 
 /// libvirt, open-iscsi and the kernel of this host.
 ///
@@ -46,7 +24,7 @@ pub struct RealHost {
     locks: Locks,
     pub(crate) command_timeout: Duration,
     started: Instant,
-    timings: RefCell<Vec<Timing>>,
+    timings: RefCell<Timings>,
 }
 
 impl RealHost {
@@ -96,19 +74,10 @@ impl RealHost {
         let (operation, text) = (call.name(), call.describe());
         let started = self.now();
         let result = self.carry_out(cx, call).await;
-        let (took, ok) = (self.now() - started, result.is_ok());
-        let exit = result.as_ref().ok().and_then(output).map(|o| o.exit);
-        let mut timings = self.timings.borrow_mut();
-        if timings.len() < MAX_TIMINGS {
-            timings.push(Timing {
-                operation,
-                text,
-                started,
-                took,
-                ok,
-                exit,
-            });
-        }
+        let took = self.now() - started;
+        self.timings
+            .borrow_mut()
+            .record(operation, text, started, took, &result);
         result
     }
 
@@ -119,7 +88,7 @@ impl RealHost {
 
     /// The operations so far, in the order in which they ended.
     pub fn timings(&self) -> Vec<Timing> {
-        self.timings.borrow().clone()
+        self.timings.borrow().all().to_vec()
     }
 
     /// Gives back the locks that a process held when it died: the binding's `crash` calls it.
@@ -127,7 +96,8 @@ impl RealHost {
         self.locks.release(process, incarnation);
     }
 
-    async fn carry_out(&self, cx: &CallCx, call: Call) -> Result<Reply, Failure> {
+    /// `call` without a note of its time: for castoff's own looks at the host.
+    pub(crate) async fn carry_out(&self, cx: &CallCx, call: Call) -> Result<Reply, Failure> {
         let left = cx.deadline.map(|d| d.since(self.now()));
         let limit = left.map_or(self.command_timeout, |left| left.min(self.command_timeout));
         match call {
@@ -194,35 +164,6 @@ async fn within<T>(
                 system: system.to_owned(),
             }),
         },
-    }
-}
-
-/// The output in a reply that has one.
-fn output(reply: &Reply) -> Option<&CommandOutput> {
-    use host::Reply as H;
-    use iscsi::Reply as I;
-    match reply {
-        Reply::Iscsi(
-            I::Discoverydb(o)
-            | I::Nodes(o)
-            | I::Sessions(o)
-            | I::Node(o)
-            | I::NodeNew(o)
-            | I::NodeUpdate(o)
-            | I::Login(o)
-            | I::Rescan(o)
-            | I::Logout(o)
-            | I::NodeDelete(o),
-        )
-        | Reply::Host(
-            H::InitiatorName(o)
-            | H::MultipathdShowStatus(o)
-            | H::ScanLun(o)
-            | H::FlushBufs(o)
-            | H::DeleteDevice(o)
-            | H::ScsiId(o),
-        ) => Some(o),
-        _ => None,
     }
 }
 

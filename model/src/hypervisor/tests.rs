@@ -320,6 +320,9 @@ fn periodic_writes_end_when_they_are_told_to() {
     assert_eq!(b.world.next_timer(), None);
 }
 
+/// Name, QEMU, the guest lets go after, requests, their results after the first, gone at.
+type Recorded<'a> = (&'a str, QemuUnplug, u64, &'a [u64], Option<i32>, Option<u64>);
+
 /// The recorded unplugs, as far as libvirt goes: a `device_del` at each of these seconds, each
 /// with its error code; when the disk is gone, if ever.
 #[test]
@@ -328,8 +331,7 @@ fn requests_at_the_recorded_times_have_the_recorded_results() {
     let pike = [0, 0, 2, 6, 12, 20, 30, 42, 56];
     let modern = [0, 20, 40, 60, 80, 100, 120, 140];
     let (ok, busy) = (None, Some(error::INTERNAL_ERROR));
-    // Name, QEMU, the guest lets go after, requests, their results after the first, gone at.
-    let cases: [(&str, QemuUnplug, u64, &[u64], Option<i32>, Option<u64>); 8] = [
+    let cases: [Recorded<'_>; 8] = [
         ("slow_5s pike", SecondIgnored, 5, &pike[..3], ok, Some(5)),
         ("slow_30s pike", SecondIgnored, 30, &pike[..6], ok, Some(30)),
         ("slow_100s pike", SecondIgnored, 100, &pike, ok, Some(100)),

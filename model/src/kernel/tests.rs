@@ -298,6 +298,21 @@ fn cached_writes_reach_the_lun_with_a_flush_and_are_lost_without() {
 }
 
 #[test]
+fn a_disk_being_deleted_takes_no_write_not_even_into_the_cache() {
+    let mut b = bed();
+    b.world.kernel.writeback = true;
+    b.world.kernel.linger = Some(Linger::Never);
+    b.world.hypervisor.guest_writes_every = Some(Duration::from_secs(1));
+    b.attach(1, "vdb", "/dev/sdb");
+    b.ask(delete_device("sdb")).unwrap();
+    b.world.facts.clear();
+    b.until(1000);
+    let facts = &b.world.facts;
+    assert!(matches!(facts[..], [Fact::GuestWrite { served_by: None, .. }]), "{facts:?}");
+    assert_eq!(b.world.kernel.devices().next().unwrap().dirty.len(), 1);
+}
+
+#[test]
 fn a_flush_fails_when_there_is_dirty_data_and_no_lun_to_take_it() {
     let mut b = bed();
     b.attach(1, "vdb", "/dev/sdb");
