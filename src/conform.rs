@@ -134,9 +134,7 @@ impl Hybrid {
         match outcome {
             Outcome::Done(result) => result,
             // Only libvirt and locks block, and those are real here.
-            Outcome::Blocked(_) => {
-                Err(Refusal::Unsupported { operation: name.to_owned() }.into())
-            }
+            Outcome::Blocked(_) => Err(Refusal::Unsupported { operation: name.to_owned() }.into()),
         }
     }
 
@@ -270,9 +268,8 @@ pub async fn detach_case(
         });
     }
     let host_name = HostName::new("castoff-conform");
-    let release = Release::named(&policy.default_release).unwrap_or_else(|| {
-        unreachable!("policy {} names a release that exists", policy.name)
-    });
+    let release = Release::named(&policy.default_release)
+        .unwrap_or_else(|| unreachable!("policy {} names a release that exists", policy.name));
     let mut conf = Conf::new(policy.clone(), host_name.clone());
     if release.service_token {
         conf.service_user = Some(ServiceUser {

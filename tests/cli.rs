@@ -71,9 +71,8 @@ fn lists_are_json_arrays_of_objects_with_a_name() {
 
 #[test]
 fn run_prints_rows_as_json_with_the_documented_keys() {
-    let out = castoff(&[
-        "run", "healthy", "--seeds", "0..5", "--binding", "all", "--format", "json",
-    ]);
+    let out =
+        castoff(&["run", "healthy", "--seeds", "0..5", "--binding", "all", "--format", "json"]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let rows = json["rows"].as_array().unwrap();
@@ -111,8 +110,16 @@ after_retry = "detached"
     .unwrap();
     let out_dir = dir.path().join("out");
     let out = castoff(&[
-        "run", path.to_str().unwrap(), "--policy", "pike", "--binding", "direct", "--seeds",
-        "0..3", "--out", out_dir.to_str().unwrap(),
+        "run",
+        path.to_str().unwrap(),
+        "--policy",
+        "pike",
+        "--binding",
+        "direct",
+        "--seeds",
+        "0..3",
+        "--out",
+        out_dir.to_str().unwrap(),
     ]);
     let stdout = String::from_utf8(out.stdout).unwrap();
     assert_eq!(out.status.code(), Some(1), "{stdout}");

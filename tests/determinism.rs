@@ -8,8 +8,17 @@ fn castoff(args: &[&str]) -> Vec<u8> {
 
 fn replay(scenario: &str, policy: &str, binding: &str) -> Vec<u8> {
     castoff(&[
-        "replay", "--scenario", scenario, "--policy", policy, "--binding", binding, "--seed", "7",
-        "--trace", "jsonl",
+        "replay",
+        "--scenario",
+        scenario,
+        "--policy",
+        policy,
+        "--binding",
+        binding,
+        "--seed",
+        "7",
+        "--trace",
+        "jsonl",
     ])
 }
 
@@ -34,7 +43,15 @@ fn two_processes_write_the_same_trace_of_any_scenario_on_either_binding() {
 #[test]
 fn another_seed_is_another_trace() {
     let other = castoff(&[
-        "replay", "--scenario", "healthy", "--policy", "pike", "--seed", "8", "--trace", "jsonl",
+        "replay",
+        "--scenario",
+        "healthy",
+        "--policy",
+        "pike",
+        "--seed",
+        "8",
+        "--trace",
+        "jsonl",
     ]);
     assert!(replay("healthy", "pike", "direct") != other);
 }
@@ -43,8 +60,17 @@ fn another_seed_is_another_trace() {
 fn the_rows_of_a_campaign_do_not_depend_on_the_number_of_jobs() {
     let rows = |jobs: &str| {
         let out = castoff(&[
-            "run", "two-detaches-race", "cinder-times-out", "--seeds", "0..600", "--binding",
-            "direct", "--jobs", jobs, "--format", "json",
+            "run",
+            "two-detaches-race",
+            "cinder-times-out",
+            "--seeds",
+            "0..600",
+            "--binding",
+            "direct",
+            "--jobs",
+            jobs,
+            "--format",
+            "json",
         ]);
         let mut json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         for row in json["rows"].as_array_mut().unwrap() {

@@ -43,21 +43,15 @@ impl Default for Broker {
 impl Broker {
     /// An empty queue with its consumer connected.
     pub fn new() -> Broker {
-        Broker {
-            queue: VecDeque::new(),
-            connected: true,
-            in_flight: Vec::new(),
-        }
+        Broker { queue: VecDeque::new(), connected: true, in_flight: Vec::new() }
     }
 
     /// Queues a cast; a call needs someone who answers and is not for a model.
     pub fn call(&mut self, step: &mut Step, cx: &CallCx, call: Call) -> Result<Reply, Refusal> {
         match call {
             Call::Cast(c) => {
-                step.facts.push(Fact::MessageQueued {
-                    request: cx.request,
-                    method: c.method.name(),
-                });
+                step.facts
+                    .push(Fact::MessageQueued { request: cx.request, method: c.method.name() });
                 self.queue.push_back(Message {
                     server: c.server,
                     request: cx.request,
@@ -66,9 +60,9 @@ impl Broker {
                 });
                 Ok(Reply::Cast(()))
             }
-            Call::CallMethod(_) => Err(Refusal::Unsupported {
-                operation: rpc::CallMethod::NAME.to_owned(),
-            }),
+            Call::CallMethod(_) => {
+                Err(Refusal::Unsupported { operation: rpc::CallMethod::NAME.to_owned() })
+            }
         }
     }
 
@@ -85,10 +79,7 @@ impl Broker {
         let message = self.queue.pop_front()?;
         let method = message.method.name();
         self.in_flight.push((message.request, method));
-        step.facts.push(Fact::MessageDelivered {
-            request: message.request,
-            method,
-        });
+        step.facts.push(Fact::MessageDelivered { request: message.request, method });
         Some(message)
     }
 
@@ -156,18 +147,11 @@ mod tests {
     }
 
     fn detach() -> Method {
-        Method::DetachVolume {
-            instance: "i".into(),
-            volume_id: "v".into(),
-            attachment_id: None,
-        }
+        Method::DetachVolume { instance: "i".into(), volume_id: "v".into(), attachment_id: None }
     }
 
     fn cast(b: &mut Broker, facts: &mut Facts, request: u32) {
-        let call = Call::Cast(rpc::Cast {
-            server: "vm".into(),
-            method: detach(),
-        });
+        let call = Call::Cast(rpc::Cast { server: "vm".into(), method: detach() });
         let reply = with_step(facts, |s| b.call(s, &cx(request), call));
         assert_eq!(reply, Ok(Reply::Cast(())));
     }
@@ -199,10 +183,7 @@ mod tests {
         b.finished(RequestId(1));
         facts.clear();
         with_step(&mut facts, |s| b.consumer_died(s));
-        let lost = Fact::MessageLost {
-            request: RequestId(2),
-            method: "detach_volume",
-        };
+        let lost = Fact::MessageLost { request: RequestId(2), method: "detach_volume" };
         assert_eq!(facts, [lost]);
         assert_eq!(deliver(&mut b, &mut facts), None);
         b.consumer_up();
@@ -212,10 +193,7 @@ mod tests {
     #[test]
     fn a_call_is_left_to_the_binding() {
         let (mut b, mut facts) = (Broker::new(), Facts::new());
-        let call = Call::CallMethod(rpc::CallMethod {
-            server: "vm".into(),
-            method: detach(),
-        });
+        let call = Call::CallMethod(rpc::CallMethod { server: "vm".into(), method: detach() });
         let refused = with_step(&mut facts, |s| b.call(s, &cx(1), call));
         assert!(matches!(refused, Err(Refusal::Unsupported { .. })));
         assert!(facts.is_empty());

@@ -56,12 +56,7 @@ struct Caller<'a> {
 impl Cinder {
     /// A cinder of this release without volumes.
     pub fn new(release: CinderRelease) -> Cinder {
-        Cinder {
-            release,
-            volumes: Vec::new(),
-            attachments: Vec::new(),
-            last_attachment: 0,
-        }
+        Cinder { release, volumes: Vec::new(), attachments: Vec::new(), last_attachment: 0 }
     }
 
     /// Adds an available volume that any project may use.
@@ -136,18 +131,16 @@ impl Cinder {
         let caller = &self.admit(step.now, keystone, auth)?;
         let facts = &mut *step.facts;
         match call {
-            Call::GetVolume(c) => self
-                .get_volume(caller, storage.shared_target, &c)
-                .map(Reply::GetVolume),
-            Call::BeginDetaching(c) => self
-                .begin_detaching(facts, caller, &c.volume_id)
-                .map(Reply::BeginDetaching),
-            Call::RollDetaching(c) => self
-                .roll_detaching(facts, caller, &c.volume_id)
-                .map(Reply::RollDetaching),
-            Call::Reserve(c) => self
-                .reserve(facts, caller, &c.volume_id)
-                .map(Reply::Reserve),
+            Call::GetVolume(c) => {
+                self.get_volume(caller, storage.shared_target, &c).map(Reply::GetVolume)
+            }
+            Call::BeginDetaching(c) => {
+                self.begin_detaching(facts, caller, &c.volume_id).map(Reply::BeginDetaching)
+            }
+            Call::RollDetaching(c) => {
+                self.roll_detaching(facts, caller, &c.volume_id).map(Reply::RollDetaching)
+            }
+            Call::Reserve(c) => self.reserve(facts, caller, &c.volume_id).map(Reply::Reserve),
             Call::Unreserve(c) => {
                 let at = self.volume_at(caller, &c.volume_id)?;
                 self.unreserve(facts, at);
@@ -160,15 +153,13 @@ impl Cinder {
                 .terminate_connection(facts, storage, novadb, caller, &c)
                 .map(Reply::TerminateConnection),
             Call::Attach(c) => self.attach(facts, caller, c).map(Reply::Attach),
-            Call::Detach(c) => self
-                .detach(facts, storage, novadb, caller, &c)
-                .map(Reply::Detach),
-            Call::AttachmentCreate(c) => self
-                .attachment_create(facts, caller, &c)
-                .map(Reply::AttachmentCreate),
-            Call::AttachmentUpdate(c) => self
-                .attachment_update(facts, storage, caller, c)
-                .map(Reply::AttachmentUpdate),
+            Call::Detach(c) => self.detach(facts, storage, novadb, caller, &c).map(Reply::Detach),
+            Call::AttachmentCreate(c) => {
+                self.attachment_create(facts, caller, &c).map(Reply::AttachmentCreate)
+            }
+            Call::AttachmentUpdate(c) => {
+                self.attachment_update(facts, storage, caller, c).map(Reply::AttachmentUpdate)
+            }
             Call::AttachmentComplete(c) => self
                 .attachment_complete(facts, caller, &c.attachment_id)
                 .map(Reply::AttachmentComplete),
@@ -223,20 +214,14 @@ impl Cinder {
     }
 
     fn rows_of<'a>(&'a self, volume: &'a VolumeId) -> impl Iterator<Item = &'a AttachmentRow> {
-        self.attachments
-            .iter()
-            .filter(move |a| a.volume_id == *volume)
+        self.attachments.iter().filter(move |a| a.volume_id == *volume)
     }
 
     fn set(&mut self, facts: &mut Facts, at: usize, to: VolumeStatus, attach: AttachStatus) {
         let row = &mut self.volumes[at];
         row.attach_status = attach;
         if row.status != to {
-            facts.push(Fact::VolumeStatus {
-                volume: row.id.clone(),
-                from: row.status,
-                to,
-            });
+            facts.push(Fact::VolumeStatus { volume: row.id.clone(), from: row.status, to });
             row.status = to;
         }
     }
@@ -249,10 +234,7 @@ impl Cinder {
         status: AttachStatus,
     ) -> AttachmentId {
         self.last_attachment += 1;
-        let id = AttachmentId::new(format!(
-            "a77ac400-0000-4000-8000-{:012}",
-            self.last_attachment
-        ));
+        let id = AttachmentId::new(format!("a77ac400-0000-4000-8000-{:012}", self.last_attachment));
         facts.push(Fact::Attachment {
             attachment: id.clone(),
             volume: volume.clone(),
@@ -298,10 +280,7 @@ impl Cinder {
     /// Takes an initiator's access back, unless another attachment of the volume came with the
     /// same one (cinder c1388ce1c: two servers on one host share the mapping).
     fn unmap(&self, facts: &mut Facts, storage: &mut Storage, volume: &VolumeId, initiator: &Iqn) {
-        let users = self
-            .rows_of(volume)
-            .filter(|a| a.initiator() == Some(initiator))
-            .count();
+        let users = self.rows_of(volume).filter(|a| a.initiator() == Some(initiator)).count();
         if users <= 1 {
             storage.unmap(facts, volume, initiator);
         }

@@ -51,39 +51,24 @@ impl Default for Keystone {
 impl Keystone {
     /// A keystone without users.
     pub fn new() -> Keystone {
-        Keystone {
-            token_lifetime: TOKEN_LIFETIME,
-            grants: Vec::new(),
-            tokens: Vec::new(),
-        }
+        Keystone { token_lifetime: TOKEN_LIFETIME, grants: Vec::new(), tokens: Vec::new() }
     }
 
     /// Gives a user these roles on a project, and what they imply.
     ///
     /// Calling it again for another project gives the user that one too.
-    pub fn add_user(
-        &mut self,
-        user: UserId,
-        password: Secret,
-        project: ProjectId,
-        roles: &[Role],
-    ) {
+    pub fn add_user(&mut self, user: UserId, password: Secret, project: ProjectId, roles: &[Role]) {
         let roles = with_implied(roles);
-        self.grants.push(Grant {
-            user,
-            password,
-            project,
-            roles,
-        });
+        self.grants.push(Grant { user, password, project, roles });
     }
 
     /// Answers one operation; `auth` is the caller's own token, not the one that is asked about.
     pub fn call(&mut self, step: &mut Step, auth: &Auth, call: Call) -> Result<Reply, Refusal> {
         match call {
             Call::CreateToken(c) => self.create(step.now, &c).map(Reply::CreateToken),
-            Call::ValidateToken(c) => self
-                .validate(step.now, auth, &c.subject, c.allow_expired)
-                .map(Reply::ValidateToken),
+            Call::ValidateToken(c) => {
+                self.validate(step.now, auth, &c.subject, c.allow_expired).map(Reply::ValidateToken)
+            }
         }
     }
 
@@ -92,8 +77,7 @@ impl Keystone {
     ///
     /// `allow_expired` is what it asks for after it has seen a valid service token.
     pub fn bearer(&self, now: SimTime, token: &Secret, allow_expired: bool) -> Option<&TokenInfo> {
-        self.find(token)
-            .filter(|info| is_valid(info, now, allow_expired))
+        self.find(token).filter(|info| is_valid(info, now, allow_expired))
     }
 
     fn create(&mut self, now: SimTime, call: &CreateToken) -> Result<IssuedToken, Refusal> {
@@ -152,10 +136,7 @@ impl Keystone {
     }
 
     fn find(&self, token: &Secret) -> Option<&TokenInfo> {
-        let at = self
-            .tokens
-            .binary_search_by(|t| t.token.cmp(token))
-            .ok()?;
+        let at = self.tokens.binary_search_by(|t| t.token.cmp(token)).ok()?;
         Some(&self.tokens[at].info)
     }
 }
@@ -190,11 +171,13 @@ mod tests {
     use crate::world::Completed;
     use castoff_ports::keystone::ValidateToken;
 
-    fn ask(k: &mut Keystone, secs: u64, token: Option<&Secret>, call: Call) -> Result<Reply, Refusal> {
-        let auth = Auth {
-            token: token.cloned(),
-            service_token: None,
-        };
+    fn ask(
+        k: &mut Keystone,
+        secs: u64,
+        token: Option<&Secret>,
+        call: Call,
+    ) -> Result<Reply, Refusal> {
+        let auth = Auth { token: token.cloned(), service_token: None };
         let mut step = Step {
             now: SimTime::from_secs(secs),
             facts: &mut Facts::new(),
@@ -217,10 +200,7 @@ mod tests {
     }
 
     fn validate(subject: &Secret, allow_expired: bool) -> Call {
-        Call::ValidateToken(ValidateToken {
-            subject: subject.clone(),
-            allow_expired,
-        })
+        Call::ValidateToken(ValidateToken { subject: subject.clone(), allow_expired })
     }
 
     fn status(result: Result<Reply, Refusal>) -> u16 {

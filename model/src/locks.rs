@@ -25,11 +25,7 @@ pub struct Owner {
 
 impl Owner {
     fn of(cx: &CallCx) -> Owner {
-        Owner {
-            process: cx.process,
-            incarnation: cx.incarnation,
-            request: cx.request,
-        }
+        Owner { process: cx.process, incarnation: cx.incarnation, request: cx.request }
     }
 
     fn is_of(&self, process: Process, incarnation: u32) -> bool {
@@ -104,12 +100,7 @@ impl Locks {
                 Outcome::Blocked(ticket)
             }
             None => {
-                self.held.push(HeldLock {
-                    name,
-                    scope,
-                    owner,
-                    waiters: VecDeque::new(),
-                });
+                self.held.push(HeldLock { name, scope, owner, waiters: VecDeque::new() });
                 Outcome::Done(Ok(locked()))
             }
         }
@@ -118,10 +109,7 @@ impl Locks {
     /// Gives a lock back, to the next waiter if there is one.
     pub fn unlock(&mut self, step: &mut Step, cx: &CallCx, name: &str, scope: LockScope) {
         let owner = Owner::of(cx);
-        let held = self
-            .held
-            .iter()
-            .position(|l| l.is(name, scope, &owner) && l.owner == owner);
+        let held = self.held.iter().position(|l| l.is(name, scope, &owner) && l.owner == owner);
         debug_assert!(held.is_some(), "{owner:?} unlocks {name}, which it does not hold");
         if let Some(at) = held
             && !self.held[at].hand_on(step)
@@ -133,8 +121,7 @@ impl Locks {
     /// A process died: it holds and awaits nothing any more. Its waiters get no answer.
     pub fn kill(&mut self, step: &mut Step, process: Process, incarnation: u32) {
         self.held.retain_mut(|lock| {
-            lock.waiters
-                .retain(|(owner, _)| !owner.is_of(process, incarnation));
+            lock.waiters.retain(|(owner, _)| !owner.is_of(process, incarnation));
             // An in-process lock has no waiters left by now: they were all of this process.
             !lock.owner.is_of(process, incarnation) || lock.hand_on(step)
         });
@@ -176,11 +163,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
-            Bench {
-                locks: Locks::new(),
-                completed: Completed::new(),
-                next_ticket: 0,
-            }
+            Bench { locks: Locks::new(), completed: Completed::new(), next_ticket: 0 }
         }
         fn with<T>(&mut self, body: impl FnOnce(&mut Locks, &mut Step) -> T) -> T {
             let mut step = Step {
@@ -208,10 +191,7 @@ mod tests {
             self.with(|l, s| l.kill(s, Process::NovaCompute, incarnation));
         }
         fn answered(&mut self) -> Vec<Ticket> {
-            std::mem::take(&mut self.completed)
-                .into_iter()
-                .map(|(ticket, _)| ticket)
-                .collect()
+            std::mem::take(&mut self.completed).into_iter().map(|(ticket, _)| ticket).collect()
         }
     }
 

@@ -136,9 +136,7 @@ impl NovaDb {
 
     /// The first live row of a volume on a server.
     pub fn bdm(&self, volume: &VolumeId, instance: &InstanceId) -> Option<&Bdm> {
-        self.bdms
-            .iter()
-            .find(|b| b.volume_id == *volume && b.instance_uuid == *instance)
+        self.bdms.iter().find(|b| b.volume_id == *volume && b.instance_uuid == *instance)
     }
 
     /// Answers one operation, on behalf of `request`.
@@ -156,17 +154,17 @@ impl NovaDb {
                 .cloned()
                 .map(Reply::GetInstance)
                 .ok_or_else(|| Refusal::not_found("Instance", c.uuid)),
-            Call::BdmsByInstance(c) => Ok(Reply::BdmsByInstance(
-                self.matching(|b| b.instance_uuid == c.instance),
-            )),
+            Call::BdmsByInstance(c) => {
+                Ok(Reply::BdmsByInstance(self.matching(|b| b.instance_uuid == c.instance)))
+            }
             Call::BdmByVolumeAndInstance(c) => self
                 .bdm(&c.volume_id, &c.instance)
                 .cloned()
                 .map(Reply::BdmByVolumeAndInstance)
                 .ok_or_else(|| Refusal::not_found("BlockDeviceMapping", c.volume_id)),
-            Call::BdmsByVolume(c) => Ok(Reply::BdmsByVolume(
-                self.matching(|b| b.volume_id == c.volume_id),
-            )),
+            Call::BdmsByVolume(c) => {
+                Ok(Reply::BdmsByVolume(self.matching(|b| b.volume_id == c.volume_id)))
+            }
             Call::BdmCreate(c) => Ok(Reply::BdmCreate(self.bdm_create(step.facts, c))),
             Call::BdmSave(c) => self.bdm_save(c.id, c.update).map(Reply::BdmSave),
             Call::BdmDestroy(c) => {
@@ -182,23 +180,19 @@ impl NovaDb {
                 });
                 Ok(Reply::ActionStart(()))
             }
-            Call::EventStart(c) => self
-                .event_start(request, c.instance, c.event)
-                .map(Reply::EventStart),
-            Call::EventFinish(c) => self
-                .event_finish(step.facts, request, c)
-                .map(Reply::EventFinish),
+            Call::EventStart(c) => {
+                self.event_start(request, c.instance, c.event).map(Reply::EventStart)
+            }
+            Call::EventFinish(c) => {
+                self.event_finish(step.facts, request, c).map(Reply::EventFinish)
+            }
             Call::FaultCreate(c) => {
                 step.facts.push(Fact::FaultCreated {
                     request,
                     instance: c.instance.clone(),
                     message: c.message.clone(),
                 });
-                self.faults.push(FaultRow {
-                    request,
-                    instance: c.instance,
-                    message: c.message,
-                });
+                self.faults.push(FaultRow { request, instance: c.instance, message: c.message });
                 Ok(Reply::FaultCreate(()))
             }
             Call::ActionsByInstance(c) => {
@@ -269,12 +263,7 @@ impl NovaDb {
         event: String,
     ) -> Result<(), Refusal> {
         self.action(request, &instance)?;
-        self.events.push(EventRow {
-            request,
-            instance,
-            event,
-            result: None,
-        });
+        self.events.push(EventRow { request, instance, event, result: None });
         Ok(())
     }
 

@@ -133,18 +133,22 @@ impl World {
             Call::Iscsi(c) => {
                 done(Ok(Reply::Iscsi(self.kernel.iscsi(step, &self.hypervisor, &self.storage, c))))
             }
-            Call::Host(c) => {
-                done(Ok(Reply::Host(self.kernel.host(step, &self.hypervisor, &mut self.storage, c))))
-            }
+            Call::Host(c) => done(Ok(Reply::Host(self.kernel.host(
+                step,
+                &self.hypervisor,
+                &mut self.storage,
+                c,
+            )))),
             Call::Runtime(runtime::Call::Lock(c)) => self.locks.lock(step, cx, c.name, c.scope),
             Call::Runtime(runtime::Call::Unlock(c)) => {
                 self.locks.unlock(step, cx, &c.name, c.scope);
                 Outcome::Done(Ok(Reply::Runtime(runtime::Reply::Unlock(()))))
             }
-            Call::Nova(_) | Call::Runtime(_) => Outcome::Done(Err(Refusal::Unsupported {
-                operation: call.name().to_owned(),
+            Call::Nova(_) | Call::Runtime(_) => {
+                Outcome::Done(
+                    Err(Refusal::Unsupported { operation: call.name().to_owned() }.into()),
+                )
             }
-            .into())),
         }
     }
 

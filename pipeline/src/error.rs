@@ -276,7 +276,9 @@ impl NovaError {
             NovaError::DeviceDetachFailed { device, reason, .. } => {
                 format!("Device detach failed for {device}: {reason}")
             }
-            NovaError::DeviceIsBusy { device, .. } => format!("The supplied device ({device}) is busy."),
+            NovaError::DeviceIsBusy { device, .. } => {
+                format!("The supplied device ({device}) is busy.")
+            }
             NovaError::DeviceWithoutAlias { device } => {
                 format!("Device {device} has no alias. This should not happen.")
             }

@@ -11,9 +11,7 @@ use castoff_ports::cinder::{
     BeginDetaching, ConnectionInfo, Connector, Detach, GetVolume, InitializeConnection, Reserve,
     RollDetaching, TerminateConnection, Unreserve, Volume,
 };
-use castoff_ports::{
-    AttachmentId, Auth, Failure, InstanceId, Operation, Refusal, VolumeId,
-};
+use castoff_ports::{AttachmentId, Auth, Failure, InstanceId, Operation, Refusal, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
@@ -255,8 +253,7 @@ pub async fn detach(
                 .map(|a| a.attachment_id.clone())
         }
     };
-    let request =
-        || Detach { volume_id: volume_id.clone(), attachment_id: attachment_id.clone() };
+    let request = || Detach { volume_id: volume_id.clone(), attachment_id: attachment_id.clone() };
     retrying(cx, &[500], request).await.map_err(|e| About::Volume(volume_id).translate(e))
 }
 
@@ -266,8 +263,7 @@ pub async fn attachment_create(
     volume_id: &VolumeId,
     instance: &InstanceId,
 ) -> Result<Attachment, NovaError> {
-    let request =
-        || AttachmentCreate { volume_id: volume_id.clone(), instance: instance.clone() };
+    let request = || AttachmentCreate { volume_id: volume_id.clone(), instance: instance.clone() };
     cinderclient(cx, request).await.map_err(|e| About::Volume(volume_id).translate(e))
 }
 

@@ -123,11 +123,8 @@ pub struct CallCx {
 /// What the pipeline is bound to: models in process, models over a network, or real systems.
 pub trait Binding {
     /// Carries out one operation. Dropping the future does not undo the effect.
-    fn call<'a>(
-        &'a self,
-        cx: &'a CallCx,
-        call: Call,
-    ) -> LocalBoxFuture<'a, Result<Reply, Failure>>;
+    fn call<'a>(&'a self, cx: &'a CallCx, call: Call)
+    -> LocalBoxFuture<'a, Result<Reply, Failure>>;
 
     /// The time now: of the caller's monotonic clock.
     fn now(&self) -> SimTime;

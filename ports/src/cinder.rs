@@ -278,9 +278,9 @@ impl Call {
             Call::Attach(c) => Some(&c.volume_id),
             Call::Detach(c) => Some(&c.volume_id),
             Call::AttachmentCreate(c) => Some(&c.volume_id),
-            Call::AttachmentUpdate(_)
-            | Call::AttachmentComplete(_)
-            | Call::AttachmentDelete(_) => None,
+            Call::AttachmentUpdate(_) | Call::AttachmentComplete(_) | Call::AttachmentDelete(_) => {
+                None
+            }
         }
     }
 

@@ -108,12 +108,7 @@ impl FaultLayer {
         unreachable!("pending never resolves")
     }
 
-    async fn strike(
-        &self,
-        cx: &CallCx,
-        call: Call,
-        kind: FaultKind,
-    ) -> Result<Reply, Failure> {
+    async fn strike(&self, cx: &CallCx, call: Call, kind: FaultKind) -> Result<Reply, Failure> {
         let name = call.name();
         let system = call.system().to_owned();
         self.record(cx, name, &kind);
@@ -134,8 +129,8 @@ impl FaultLayer {
             FaultKind::Timeout { status, after_ms } => {
                 let started = self.inner.now();
                 let _ = self.inner.call(cx, call).await;
-                let left = Duration::from_millis(after_ms)
-                    .saturating_sub(self.inner.now().since(started));
+                let left =
+                    Duration::from_millis(after_ms).saturating_sub(self.inner.now().since(started));
                 self.sleep(cx, left).await;
                 Err(Refusal::http(status, "The server timed out").into())
             }

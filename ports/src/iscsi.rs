@@ -132,9 +132,7 @@ impl Call {
             Call::Nodes(_) => words("-m node"),
             Call::Sessions(_) => words("-m session"),
             Call::Node(c) => node(&c.iqn, &c.portal, &[]),
-            Call::NodeNew(c) => {
-                node(&c.iqn, &c.portal, &["--interface", "default", "--op", "new"])
-            }
+            Call::NodeNew(c) => node(&c.iqn, &c.portal, &["--interface", "default", "--op", "new"]),
             Call::NodeUpdate(c) => {
                 let value = match &c.value {
                     NodeValue::Plain(v) => v,

@@ -241,7 +241,9 @@ impl Call {
                 "BlockDeviceMapping.get_by_volume_and_instance {} {}",
                 c.volume_id, c.instance
             ),
-            Call::BdmsByVolume(c) => format!("BlockDeviceMappingList.get_by_volume {}", c.volume_id),
+            Call::BdmsByVolume(c) => {
+                format!("BlockDeviceMappingList.get_by_volume {}", c.volume_id)
+            }
             Call::BdmCreate(c) => format!(
                 "BlockDeviceMapping.create {} {} {}",
                 c.volume_id,

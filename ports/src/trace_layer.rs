@@ -95,7 +95,11 @@ pub fn summary(reply: &Reply) -> String {
         },
         Reply::NovaDb(r) => match r {
             novadb::Reply::GetInstance(i) => {
-                format!("{} on {}", i.vm_state.as_str(), i.host.as_ref().map_or("-", |h| h.as_str()))
+                format!(
+                    "{} on {}",
+                    i.vm_state.as_str(),
+                    i.host.as_ref().map_or("-", |h| h.as_str())
+                )
             }
             novadb::Reply::BdmsByInstance(l) | novadb::Reply::BdmsByVolume(l) => {
                 format!("{} rows", l.len())

@@ -46,11 +46,7 @@ pub(crate) async fn run<A: AsRef<OsStr>>(
         .args(args)
         .env("LC_ALL", "C")
         .env("PATH", search_path())
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     match command.spawn() {
@@ -81,11 +77,7 @@ async fn to_end(
     let all = join4(feed, read(stdout), read(stderr), child.wait());
     match tokio::time::timeout(limit, all).await {
         Ok(((), stdout, stderr, Ok(status))) => match status.code() {
-            Some(exit) => Ok(CommandOutput {
-                exit,
-                stdout,
-                stderr,
-            }),
+            Some(exit) => Ok(CommandOutput { exit, stdout, stderr }),
             None => Err(NoExit::Signal),
         },
         Ok((.., Err(_))) => Err(NoExit::Signal),
@@ -113,10 +105,7 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>) -> String {
 /// As Python words the OSError: `[Errno 2] No such file or directory: 'multipathd'`.
 fn not_started(program: &str, e: &io::Error) -> CommandOutput {
     let number = e.raw_os_error().unwrap_or_default();
-    CommandOutput::failed(
-        NOT_STARTED,
-        format!("[Errno {number}] {}: '{program}'", errno_text(e)),
-    )
+    CommandOutput::failed(NOT_STARTED, format!("[Errno {number}] {}: '{program}'", errno_text(e)))
 }
 
 /// errno's text, without the number that std appends.
@@ -134,9 +123,8 @@ const ADMIN_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 /// The directories in which commands are looked for, in order.
 pub(crate) fn search_directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut directories: Vec<PathBuf> = std::env::split_paths(&path)
-        .filter(|d| d.is_absolute())
-        .collect();
+    let mut directories: Vec<PathBuf> =
+        std::env::split_paths(&path).filter(|d| d.is_absolute()).collect();
     for extra in ADMIN_DIRECTORIES {
         if !directories.iter().any(|d| d.as_os_str() == extra) {
             directories.push(PathBuf::from(extra));
@@ -161,11 +149,7 @@ mod tests {
     const NO_ARGS: [&str; 0] = [];
 
     fn wait<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(f)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
     }
 
     #[test]
@@ -174,11 +158,7 @@ mod tests {
         let got = wait(run("sh", ["-c", script], None, LIMIT)).unwrap();
         assert_eq!(
             got,
-            CommandOutput {
-                exit: 21,
-                stdout: "out\n".to_owned(),
-                stderr: "err\n".to_owned()
-            }
+            CommandOutput { exit: 21, stdout: "out\n".to_owned(), stderr: "err\n".to_owned() }
         );
     }
 
@@ -186,10 +166,7 @@ mod tests {
     fn a_command_that_is_not_installed_answers_as_os_brick_would_see_it() {
         let got = wait(run("castoff-no-such-command", NO_ARGS, None, LIMIT)).unwrap();
         assert_eq!(got.exit, NOT_STARTED);
-        assert_eq!(
-            got.stderr,
-            "[Errno 2] No such file or directory: 'castoff-no-such-command'"
-        );
+        assert_eq!(got.stderr, "[Errno 2] No such file or directory: 'castoff-no-such-command'");
     }
 
     #[test]
@@ -202,10 +179,7 @@ mod tests {
 
     #[test]
     fn a_command_that_a_signal_ends_has_no_exit() {
-        assert_eq!(
-            wait(run("sh", ["-c", "kill -9 $$"], None, LIMIT)),
-            Err(NoExit::Signal)
-        );
+        assert_eq!(wait(run("sh", ["-c", "kill -9 $$"], None, LIMIT)), Err(NoExit::Signal));
     }
 
     #[test]
@@ -215,10 +189,7 @@ mod tests {
         let got = wait(run("tee", args, Some("0 0 1".to_owned()), LIMIT)).unwrap();
         assert_eq!(got, CommandOutput::with_stdout("0 0 1"));
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "0 0 1");
-        assert_eq!(
-            wait(run("cat", NO_ARGS, None, LIMIT)),
-            Ok(CommandOutput::ok())
-        );
+        assert_eq!(wait(run("cat", NO_ARGS, None, LIMIT)), Ok(CommandOutput::ok()));
     }
 
     #[test]
@@ -228,11 +199,7 @@ mod tests {
         let script = format!("sleep 0.2; echo a && echo b && : > {}", mark.display());
         wait(async {
             let call = run("sh", ["-c", script.as_str()], None, LIMIT);
-            assert!(
-                tokio::time::timeout(Duration::from_millis(20), call)
-                    .await
-                    .is_err()
-            );
+            assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
             let begin = Instant::now();
             while !mark.exists() && begin.elapsed() < LIMIT {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -27,9 +27,7 @@ pub struct RealConfig {
 impl RealConfig {
     /// Whether everything in it can name something.
     pub(crate) fn check(&self) -> Result<(), RealError> {
-        self.targets
-            .iter()
-            .try_for_each(|(portal, iqn)| named_well(portal, iqn))
+        self.targets.iter().try_for_each(|(portal, iqn)| named_well(portal, iqn))
     }
 }
 
@@ -37,27 +35,16 @@ impl RealConfig {
 fn named_well(portal: &Portal, iqn: &Iqn) -> Result<(), RealError> {
     // RFC 7143 section 4.2.7.2: the three forms of an iSCSI name.
     let (name, address) = (iqn.as_str(), portal.as_str());
-    if !["iqn.", "eui.", "naa."]
-        .iter()
-        .any(|form| name.starts_with(form))
-    {
+    if !["iqn.", "eui.", "naa."].iter().any(|form| name.starts_with(form)) {
         let needed = "an iSCSI name begins with iqn., eui. or naa.";
-        return Err(RealError::BadName {
-            what: "target",
-            value: name.to_owned(),
-            needed,
-        });
+        return Err(RealError::BadName { what: "target", value: name.to_owned(), needed });
     }
     let port = address.rsplit_once(':').and_then(|(ip, port)| {
         (!ip.is_empty() && !ip.starts_with('-')).then(|| port.parse::<u16>().ok())?
     });
     if port.is_none() {
         let needed = "a portal is written ip:port, as iscsiadm shows it";
-        return Err(RealError::BadName {
-            what: "portal",
-            value: address.to_owned(),
-            needed,
-        });
+        return Err(RealError::BadName { what: "portal", value: address.to_owned(), needed });
     }
     Ok(())
 }

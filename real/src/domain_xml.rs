@@ -99,9 +99,7 @@ fn read_part(disk: &mut GuestDisk, name: &str, e: &BytesStart<'_>) -> Result<(),
 
 fn attribute(e: &BytesStart<'_>, name: &str) -> Result<Option<String>, quick_xml::Error> {
     match e.try_get_attribute(name)? {
-        Some(a) => Ok(Some(
-            a.normalized_value(XmlVersion::Implicit1_0)?.into_owned(),
-        )),
+        Some(a) => Ok(Some(a.normalized_value(XmlVersion::Implicit1_0)?.into_owned())),
         None => Ok(None),
     }
 }
@@ -153,10 +151,7 @@ mod tests {
 
     #[test]
     fn a_backing_store_is_not_taken_for_the_disks_own_source() {
-        assert_eq!(
-            disks(DOMAIN).unwrap()[0].source_dev,
-            "/var/lib/nova/a&b/disk"
-        );
+        assert_eq!(disks(DOMAIN).unwrap()[0].source_dev, "/var/lib/nova/a&b/disk");
     }
 
     #[test]

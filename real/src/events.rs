@@ -47,14 +47,10 @@ pub(crate) fn start_loop() -> Result<(), RealError> {
                 }
             }
         };
-        let thread = thread::Builder::new()
-            .name("libvirt-events".to_owned())
-            .spawn(turns);
+        let thread = thread::Builder::new().name("libvirt-events".to_owned()).spawn(turns);
         thread.map(drop).map_err(|e| e.to_string())
     });
-    started
-        .clone()
-        .map_err(|message| RealError::EventLoop { message })
+    started.clone().map_err(|message| RealError::EventLoop { message })
 }
 
 /// A connection's device events on their way to the waiters, until it is dropped.
@@ -80,10 +76,7 @@ impl Subscription {
             waiters,
         );
         let failed = failed.inspect_err(|_| deregister(connect, removed))?;
-        Ok(Subscription {
-            connect: connect.clone(),
-            callbacks: [removed, failed],
-        })
+        Ok(Subscription { connect: connect.clone(), callbacks: [removed, failed] })
     }
 }
 
@@ -174,11 +167,7 @@ unsafe fn deliver(
             return;
         }
         let waiters = &*opaque.cast_const().cast::<Arc<Waiters>>();
-        (
-            CStr::from_ptr(uuid.as_ptr()),
-            CStr::from_ptr(alias),
-            waiters,
-        )
+        (CStr::from_ptr(uuid.as_ptr()), CStr::from_ptr(alias), waiters)
     };
     waiters.deliver(&uuid.to_string_lossy(), &alias.to_string_lossy(), event);
 }
@@ -205,18 +194,10 @@ mod tests {
         let opaque = Box::into_raw(Box::new(waiters.clone()));
         // SAFETY: the domain and the string are alive here, and opaque is made as by `register`.
         unsafe {
-            on_removal_failed(
-                connect.as_ptr(),
-                domain.as_ptr(),
-                c"ua-v1".as_ptr(),
-                opaque.cast(),
-            );
+            on_removal_failed(connect.as_ptr(), domain.as_ptr(), c"ua-v1".as_ptr(), opaque.cast());
             free_waiters(opaque.cast());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let got = runtime.block_on(waiters.wait(id, Duration::ZERO));
         assert_eq!(got, Some(DeviceEvent::RemovalFailed));
         assert_eq!(Arc::strong_count(&waiters), 1, "the leaked box was freed");

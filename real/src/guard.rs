@@ -102,20 +102,14 @@ impl Guard {
         if self.domains.contains(instance) {
             return Ok(());
         }
-        Err(refused(
-            format!("domain {instance}"),
-            "the domain was not named",
-        ))
+        Err(refused(format!("domain {instance}"), "the domain was not named"))
     }
 
     fn target(&self, portal: &Portal, iqn: &Iqn) -> Result<(), Failure> {
         if self.targets.iter().any(|(p, i)| p == portal && i == iqn) {
             return Ok(());
         }
-        Err(refused(
-            format!("target {iqn} at {portal}"),
-            "the target was not named",
-        ))
+        Err(refused(format!("target {iqn} at {portal}"), "the target was not named"))
     }
 
     fn scsi_host(&self, number: u32, sysfs: &Sysfs) -> Result<Presence, Failure> {
@@ -128,10 +122,7 @@ impl Guard {
         if !sessions.is_empty() && sessions.iter().all(|s| self.is_named_session(*s, sysfs)) {
             return Ok(Presence::Named);
         }
-        Err(refused(
-            format!("host{number}"),
-            "the SCSI host has a session to no named target",
-        ))
+        Err(refused(format!("host{number}"), "the SCSI host has a session to no named target"))
     }
 
     fn device(&self, device: &DeviceName, sysfs: &Sysfs) -> Result<Presence, Failure> {
@@ -139,10 +130,7 @@ impl Guard {
         let name = device.as_str();
         // A name is one component of a path, or it could lead anywhere.
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(refused(
-                format!("device {name:?}"),
-                "it is no block device's name",
-            ));
+            return Err(refused(format!("device {name:?}"), "it is no block device's name"));
         }
         if !path.exists() {
             return Ok(Presence::Gone);
@@ -150,10 +138,7 @@ impl Guard {
         if self.came_through_a_named_target(device, sysfs) {
             return Ok(Presence::Named);
         }
-        Err(refused(
-            path.display().to_string(),
-            "the device came through no named target",
-        ))
+        Err(refused(path.display().to_string(), "the device came through no named target"))
     }
 
     fn source(&self, source_dev: &str, sysfs: &Sysfs) -> Result<(), Failure> {
@@ -174,17 +159,10 @@ impl Guard {
 
     /// A SCSI disk by its session; a device-mapper device when that is true of all its paths.
     fn came_through_a_named_target(&self, device: &DeviceName, sysfs: &Sysfs) -> bool {
-        let named = |d: &DeviceName| {
-            sysfs
-                .session_of(d)
-                .is_some_and(|s| self.is_named_session(s, sysfs))
-        };
+        let named =
+            |d: &DeviceName| sysfs.session_of(d).is_some_and(|s| self.is_named_session(s, sysfs));
         let paths = sysfs.slaves(device);
-        if paths.is_empty() {
-            named(device)
-        } else {
-            paths.iter().all(named)
-        }
+        if paths.is_empty() { named(device) } else { paths.iter().all(named) }
     }
 }
 

@@ -43,11 +43,7 @@ impl Hypervisor {
         start_loop()?;
         let waiters = Arc::new(Waiters::default());
         let link = open(uri, &waiters, 0).map_err(|e| unreachable_at(uri, &e))?;
-        Ok(Hypervisor {
-            uri: uri.to_owned(),
-            waiters,
-            link: Mutex::new(link),
-        })
+        Ok(Hypervisor { uri: uri.to_owned(), waiters, link: Mutex::new(link) })
     }
 
     /// Carries out a call that the guard let pass.
@@ -72,9 +68,7 @@ impl Hypervisor {
                     Err(e) => match e.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
                         // The runtime is going down under the call.
-                        Err(_) => Err(Failure::NoReply {
-                            system: SYSTEM.to_owned(),
-                        }),
+                        Err(_) => Err(Failure::NoReply { system: SYSTEM.to_owned() }),
                     },
                 }
             }
@@ -97,15 +91,8 @@ impl Hypervisor {
                 Reply::IsPersistent(domain.is_persistent().map_err(|e| failure(&e))?)
             }
             Call::XmlDesc(c) => {
-                let flags = if c.inactive {
-                    sys::VIR_DOMAIN_XML_INACTIVE
-                } else {
-                    0
-                };
-                let xml = self
-                    .domain(&c.instance)?
-                    .xml_desc(flags)
-                    .map_err(|e| failure(&e))?;
+                let flags = if c.inactive { sys::VIR_DOMAIN_XML_INACTIVE } else { 0 };
+                let xml = self.domain(&c.instance)?.xml_desc(flags).map_err(|e| failure(&e))?;
                 Reply::XmlDesc(domain_xml::disks(&xml).map_err(|e| Refusal::Os {
                     path: format!("XML of domain {}", c.instance),
                     message: e.to_string(),
@@ -166,11 +153,8 @@ impl Hypervisor {
         // For the remote driver this looks at the socket's state and sends nothing.
         if !link.connect.is_alive().unwrap_or(false) {
             // The old one stays until there is a new one: it fails at once, and is asked again.
-            *link = open(&self.uri, &self.waiters, link.generation + 1).map_err(|_| {
-                Failure::Unreachable {
-                    system: SYSTEM.to_owned(),
-                }
-            })?;
+            *link = open(&self.uri, &self.waiters, link.generation + 1)
+                .map_err(|_| Failure::Unreachable { system: SYSTEM.to_owned() })?;
         }
         Ok((link.connect.clone(), link.generation))
     }
@@ -196,11 +180,7 @@ pub(crate) fn find_domain(uri: &str, domain: &str) -> Result<InstanceId, RealErr
         Ok(uuid) => Ok(InstanceId::new(uuid)),
         Err(e) => {
             let (domain, uri) = (domain.to_owned(), uri.to_owned());
-            Err(RealError::NoDomain {
-                domain,
-                uri,
-                message: e.message().to_owned(),
-            })
+            Err(RealError::NoDomain { domain, uri, message: e.message().to_owned() })
         }
     }
 }
@@ -209,11 +189,7 @@ pub(crate) fn find_domain(uri: &str, domain: &str) -> Result<InstanceId, RealErr
 fn no_zero_byte(what: &'static str, value: &str) -> Result<(), RealError> {
     if value.contains('\0') {
         let needed = "no zero byte in it";
-        return Err(RealError::BadName {
-            what,
-            value: value.to_owned(),
-            needed,
-        });
+        return Err(RealError::BadName { what, value: value.to_owned(), needed });
     }
     Ok(())
 }
@@ -221,28 +197,16 @@ fn no_zero_byte(what: &'static str, value: &str) -> Result<(), RealError> {
 fn open(uri: &str, waiters: &Arc<Waiters>, generation: u32) -> Result<Link, Error> {
     let connect = Connect::open(Some(uri))?;
     let events = Subscription::new(&connect, waiters)?;
-    Ok(Link {
-        domains: BTreeMap::new(),
-        _events: events,
-        connect,
-        generation,
-    })
+    Ok(Link { domains: BTreeMap::new(), _events: events, connect, generation })
 }
 
 fn unreachable_at(uri: &str, e: &Error) -> RealError {
-    RealError::LibvirtUnreachable {
-        uri: uri.to_owned(),
-        message: e.message().to_owned(),
-    }
+    RealError::LibvirtUnreachable { uri: uri.to_owned(), message: e.message().to_owned() }
 }
 
 /// VIR_DOMAIN_AFFECT_*; neither is the domain's current state.
 fn impact(config: bool, live: bool) -> u32 {
-    let config = if config {
-        sys::VIR_DOMAIN_AFFECT_CONFIG
-    } else {
-        0
-    };
+    let config = if config { sys::VIR_DOMAIN_AFFECT_CONFIG } else { 0 };
     let live = if live { sys::VIR_DOMAIN_AFFECT_LIVE } else { 0 };
     config | live
 }
@@ -273,10 +237,7 @@ mod tests {
     const NO_DOMAIN: &str = "00000000-0000-0000-0000-000000000001";
 
     fn run(call: Call) -> Result<Reply, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let hypervisor = Arc::new(Hypervisor::connect(URI).unwrap());
         runtime.block_on(hypervisor.call(call))
     }
@@ -284,45 +245,28 @@ mod tests {
     #[test]
     fn a_domain_is_looked_up_by_uuid_and_tells_its_state() {
         let instance = InstanceId::new(TEST_DOMAIN);
-        let lookup = Call::LookupByUuid(LookupByUuid {
-            instance: instance.clone(),
-        });
+        let lookup = Call::LookupByUuid(LookupByUuid { instance: instance.clone() });
         assert_eq!(run(lookup), Ok(Reply::LookupByUuid(())));
-        let info = Call::GetInfo(GetInfo {
-            instance: instance.clone(),
-        });
+        let info = Call::GetInfo(GetInfo { instance: instance.clone() });
         assert_eq!(run(info), Ok(Reply::GetInfo(PowerState::Running)));
-        let persistent = Call::IsPersistent(IsPersistent {
-            instance: instance.clone(),
-        });
+        let persistent = Call::IsPersistent(IsPersistent { instance: instance.clone() });
         assert_eq!(run(persistent), Ok(Reply::IsPersistent(true)));
-        let xml = Call::XmlDesc(XmlDesc {
-            instance,
-            inactive: true,
-        });
+        let xml = Call::XmlDesc(XmlDesc { instance, inactive: true });
         let Ok(Reply::XmlDesc(disks)) = run(xml) else {
             panic!("no disks");
         };
-        assert!(
-            disks.iter().all(|d| d.target_dev.starts_with("vd")),
-            "{disks:?}"
-        );
+        assert!(disks.iter().all(|d| d.target_dev.starts_with("vd")), "{disks:?}");
     }
 
     #[test]
     fn a_domain_that_is_not_there_is_refused_with_libvirts_own_number() {
         let instance = InstanceId::new(NO_DOMAIN);
         for call in [
-            Call::LookupByUuid(LookupByUuid {
-                instance: instance.clone(),
-            }),
+            Call::LookupByUuid(LookupByUuid { instance: instance.clone() }),
             Call::GetInfo(GetInfo { instance }),
         ] {
             let failure = run(call).unwrap_err();
-            assert_eq!(
-                failure.libvirt().map(|(code, _)| code),
-                Some(error::NO_DOMAIN)
-            );
+            assert_eq!(failure.libvirt().map(|(code, _)| code), Some(error::NO_DOMAIN));
         }
     }
 
@@ -335,12 +279,7 @@ mod tests {
             alias: None,
         };
         let instance = InstanceId::new(TEST_DOMAIN);
-        let call = DetachDeviceFlags {
-            instance,
-            disk,
-            config: true,
-            live: true,
-        };
+        let call = DetachDeviceFlags { instance, disk, config: true, live: true };
         let failure = run(Call::DetachDeviceFlags(call)).unwrap_err();
         let (code, message) = failure.libvirt().expect("libvirt has answered");
         assert!(code > 0 && !message.is_empty(), "{failure}");
@@ -349,10 +288,7 @@ mod tests {
     #[test]
     fn a_domain_is_found_by_name_and_by_uuid() {
         assert_eq!(find_domain(URI, "test"), Ok(TEST_DOMAIN.into()));
-        assert_eq!(
-            find_domain(URI, &TEST_DOMAIN.to_uppercase()),
-            Ok(TEST_DOMAIN.into())
-        );
+        assert_eq!(find_domain(URI, &TEST_DOMAIN.to_uppercase()), Ok(TEST_DOMAIN.into()));
         let error = find_domain(URI, "nobody").unwrap_err();
         assert!(matches!(error, RealError::NoDomain { .. }), "{error}");
         assert!(find_domain(URI, "a\0b").is_err());
@@ -370,14 +306,7 @@ mod tests {
 
     #[test]
     fn the_flags_are_libvirts() {
-        assert_eq!(
-            [
-                impact(false, false),
-                impact(false, true),
-                impact(true, false)
-            ],
-            [0, 1, 2]
-        );
+        assert_eq!([impact(false, false), impact(false, true), impact(true, false)], [0, 1, 2]);
         assert_eq!(impact(true, true), 3);
     }
 
@@ -387,9 +316,7 @@ mod tests {
         let states: Vec<_> = (0..8).map(power_state).collect();
         assert_eq!(
             states,
-            [
-                Shutdown, Running, Running, Paused, Shutdown, Shutdown, Crashed, Shutdown
-            ]
+            [Shutdown, Running, Running, Paused, Shutdown, Shutdown, Crashed, Shutdown]
         );
     }
 }

@@ -15,9 +15,7 @@ pub(crate) async fn call(call: Call, limit: Duration) -> Result<Reply, Failure> 
     // A command without an exit code (killed) may have done its work: os-brick sees neither.
     let output = command::run("iscsiadm", call.argv(), None, limit)
         .await
-        .map_err(|_| Failure::NoReply {
-            system: SYSTEM.to_owned(),
-        })?;
+        .map_err(|_| Failure::NoReply { system: SYSTEM.to_owned() })?;
     Ok(reply(&call, output))
 }
 

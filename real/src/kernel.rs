@@ -89,11 +89,7 @@ pub(crate) async fn call(
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                     Err(e) => {
                         let path = link.display().to_string();
-                        return Err(Refusal::Os {
-                            path,
-                            message: command::errno_text(&e),
-                        }
-                        .into());
+                        return Err(Refusal::Os { path, message: command::errno_text(&e) }.into());
                     }
                 }
             }
@@ -103,30 +99,17 @@ pub(crate) async fn call(
 }
 
 async fn tee(file: &Path, text: String, limit: Duration) -> Result<CommandOutput, Failure> {
-    finished(
-        command::run(
-            "tee",
-            [OsStr::new("-a"), file.as_os_str()],
-            Some(text),
-            limit,
-        )
-        .await,
-    )
+    finished(command::run("tee", [OsStr::new("-a"), file.as_os_str()], Some(text), limit).await)
 }
 
 fn finished(ran: Result<CommandOutput, NoExit>) -> Result<CommandOutput, Failure> {
-    ran.map_err(|_| Failure::NoReply {
-        system: SYSTEM.to_owned(),
-    })
+    ran.map_err(|_| Failure::NoReply { system: SYSTEM.to_owned() })
 }
 
 /// What the tool would answer about a device that is gone. It is not run: another device may take
 /// the name in between, and it would be the wrong one.
 fn no_such_file(what: &str, path: &Path) -> CommandOutput {
-    CommandOutput::failed(
-        1,
-        format!("{what} {}: No such file or directory\n", path.display()),
-    )
+    CommandOutput::failed(1, format!("{what} {}: No such file or directory\n", path.display()))
 }
 
 #[cfg(test)]
@@ -140,10 +123,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn run(c: Call, presence: Presence, sysfs: &Sysfs) -> Result<Reply, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(call(c, presence, sysfs, LIMIT))
     }
 
@@ -157,14 +137,9 @@ mod tests {
     #[test]
     fn deleting_a_device_writes_a_one_to_its_delete_attribute() {
         let machine = machine();
-        let call = Call::DeleteDevice(DeleteDevice {
-            device: "sdb".into(),
-        });
+        let call = Call::DeleteDevice(DeleteDevice { device: "sdb".into() });
         let reply = run(call, Presence::Named, &machine.sysfs());
-        assert_eq!(
-            reply,
-            Ok(Reply::DeleteDevice(CommandOutput::with_stdout("1")))
-        );
+        assert_eq!(reply, Ok(Reply::DeleteDevice(CommandOutput::with_stdout("1"))));
         let written = fs::read_to_string(machine.root().join("sys/block/sdb/device/delete"));
         assert_eq!(written.unwrap(), "1");
     }
@@ -172,21 +147,9 @@ mod tests {
     #[test]
     fn scanning_a_lun_writes_channel_target_and_lun_to_its_host() {
         let machine = machine();
-        let hctl = Hctl {
-            host: 1,
-            channel: 0,
-            target: 0,
-            lun: Lun(5),
-        };
-        let reply = run(
-            Call::ScanLun(ScanLun { hctl }),
-            Presence::Named,
-            &machine.sysfs(),
-        );
-        assert_eq!(
-            reply,
-            Ok(Reply::ScanLun(CommandOutput::with_stdout("0 0 5")))
-        );
+        let hctl = Hctl { host: 1, channel: 0, target: 0, lun: Lun(5) };
+        let reply = run(Call::ScanLun(ScanLun { hctl }), Presence::Named, &machine.sysfs());
+        assert_eq!(reply, Ok(Reply::ScanLun(CommandOutput::with_stdout("0 0 5"))));
         let written = fs::read_to_string(machine.sysfs().scan_file(1)).unwrap();
         assert_eq!(written, "0 0 5");
     }
@@ -195,18 +158,12 @@ mod tests {
     fn a_device_that_is_gone_is_answered_without_running_anything() {
         let machine = machine();
         // The device is there by now: had the command run, the attribute would show it.
-        let call = Call::DeleteDevice(DeleteDevice {
-            device: "sdb".into(),
-        });
+        let call = Call::DeleteDevice(DeleteDevice { device: "sdb".into() });
         let Ok(Reply::DeleteDevice(output)) = run(call, Presence::Gone, &machine.sysfs()) else {
             panic!("no output");
         };
         assert_eq!(output.exit, 1);
-        assert!(
-            output.stderr.contains("No such file or directory"),
-            "{}",
-            output.stderr
-        );
+        assert!(output.stderr.contains("No such file or directory"), "{}", output.stderr);
         let written = fs::read_to_string(machine.root().join("sys/block/sdb/device/delete"));
         assert_eq!(written.unwrap(), "");
     }
@@ -214,9 +171,7 @@ mod tests {
     #[test]
     fn a_flush_that_fails_is_a_reply_with_the_commands_own_exit_code() {
         let machine = machine();
-        let call = Call::FlushBufs(FlushBufs {
-            device: "sdb".into(),
-        });
+        let call = Call::FlushBufs(FlushBufs { device: "sdb".into() });
         // A regular file has no buffers of a block device: blockdev says so.
         let Ok(Reply::FlushBufs(output)) = run(call, Presence::Named, &machine.sysfs()) else {
             panic!("no output");
@@ -230,13 +185,8 @@ mod tests {
         let machine = machine();
         machine.link("dev/disk/by-id/scsi-3600a", "../../sdx");
         machine.link("dev/disk/by-id/scsi-3600b", "../../sdb");
-        let call = Call::UnlinkByIdLinks(UnlinkByIdLinks {
-            devices: vec!["sdx".into()],
-        });
-        assert_eq!(
-            run(call, Presence::Named, &machine.sysfs()),
-            Ok(Reply::UnlinkByIdLinks(()))
-        );
+        let call = Call::UnlinkByIdLinks(UnlinkByIdLinks { devices: vec!["sdx".into()] });
+        assert_eq!(run(call, Presence::Named, &machine.sysfs()), Ok(Reply::UnlinkByIdLinks(())));
         let by_id = machine.root().join("dev/disk/by-id");
         assert!(by_id.join("scsi-3600a").symlink_metadata().is_err());
         assert!(by_id.join("scsi-3600b").symlink_metadata().is_ok());
@@ -245,15 +195,10 @@ mod tests {
     #[test]
     fn a_by_path_link_that_does_not_exist_is_its_own_real_path() {
         let machine = machine();
-        let call = Call::RealPath(RealPath {
-            by_path: "ip-10.0.0.1:3260-iscsi-t-lun-1".into(),
-        });
+        let call = Call::RealPath(RealPath { by_path: "ip-10.0.0.1:3260-iscsi-t-lun-1".into() });
         let Ok(Reply::RealPath(path)) = run(call, Presence::Named, &machine.sysfs()) else {
             panic!("no path");
         };
-        assert!(
-            path.ends_with("/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-t-lun-1"),
-            "{path}"
-        );
+        assert!(path.ends_with("/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-t-lun-1"), "{path}");
     }
 }

@@ -94,11 +94,8 @@ pub async fn inspect(
     for inactive in [false, true] {
         let mut disks = disks(host, domain, inactive).await?;
         disks.retain(|d| is_the_volumes(d, volume, target, &left.devices, sysfs));
-        let place = if inactive {
-            &mut left.disks_in_persistent_xml
-        } else {
-            &mut left.disks_in_live_xml
-        };
+        let place =
+            if inactive { &mut left.disks_in_persistent_xml } else { &mut left.disks_in_live_xml };
         *place = disks;
     }
     Ok(left)
@@ -107,18 +104,9 @@ pub async fn inspect(
 fn on_the_host(sysfs: &Sysfs, target: &(Portal, Iqn)) -> Leftovers {
     let mut sessions = sysfs.sessions();
     sessions.retain(|s| sysfs.target(*s).as_ref() == Some(target));
-    let devices = sessions
-        .iter()
-        .flat_map(|s| sysfs.session_devices(*s))
-        .map(|d| d.name)
-        .collect();
+    let devices = sessions.iter().flat_map(|s| sysfs.session_devices(*s)).map(|d| d.name).collect();
     let by_path_links = sysfs.by_path_links(&by_path_prefix(target));
-    Leftovers {
-        sessions,
-        devices,
-        by_path_links,
-        ..Leftovers::default()
-    }
+    Leftovers { sessions, devices, by_path_links, ..Leftovers::default() }
 }
 
 /// udev's names of all LUNs of a target.
@@ -130,10 +118,7 @@ fn by_path_prefix((portal, iqn): &(Portal, Iqn)) -> String {
 }
 
 async fn node_records(host: &RealHost, target: &(Portal, Iqn)) -> Result<Vec<String>, Failure> {
-    match host
-        .carry_out(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {})))
-        .await?
-    {
+    match host.carry_out(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {}))).await? {
         // Exit 21 without a line is "no records found".
         Reply::Iscsi(IscsiReply::Nodes(output)) => Ok(records_of(&output.stdout, target)),
         other => unreachable!("Nodes was answered {other:?}"),
@@ -158,20 +143,11 @@ async fn disks(
     domain: &InstanceId,
     inactive: bool,
 ) -> Result<Vec<GuestDisk>, Failure> {
-    let call = XmlDesc {
-        instance: domain.clone(),
-        inactive,
-    };
-    match host
-        .carry_out(&onlooker(), Call::Libvirt(LibvirtCall::XmlDesc(call)))
-        .await
-    {
+    let call = XmlDesc { instance: domain.clone(), inactive };
+    match host.carry_out(&onlooker(), Call::Libvirt(LibvirtCall::XmlDesc(call))).await {
         Ok(Reply::Libvirt(LibvirtReply::XmlDesc(disks))) => Ok(disks),
         Ok(other) => unreachable!("XmlDesc was answered {other:?}"),
-        Err(Failure::Refused(Refusal::Libvirt {
-            code: error::NO_DOMAIN,
-            ..
-        })) => Ok(Vec::new()),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => Ok(Vec::new()),
         Err(e) => Err(e),
     }
 }
@@ -183,13 +159,8 @@ fn is_the_volumes(
     devices: &[DeviceName],
     sysfs: &Sysfs,
 ) -> bool {
-    let alias = disk
-        .alias
-        .as_ref()
-        .and_then(|a| a.as_str().strip_prefix("ua-"));
-    let link = Path::new(&disk.source_dev)
-        .file_name()
-        .and_then(|n| n.to_str());
+    let alias = disk.alias.as_ref().and_then(|a| a.as_str().strip_prefix("ua-"));
+    let link = Path::new(&disk.source_dev).file_name().and_then(|n| n.to_str());
     let source = real_path(Path::new(&disk.source_dev));
     disk.serial.as_ref() == Some(volume)
         || alias == Some(volume.as_str())
@@ -233,28 +204,12 @@ mod tests {
         let host = fake::Host::new();
         host.session(1, "10.0.0.1", IQN);
         host.disk(1, 1, "sdb");
-        host.link(
-            &format!("dev/disk/by-path/ip-10.0.0.1:3260-iscsi-{IQN}-lun-1"),
-            "../../sdb",
-        );
+        host.link(&format!("dev/disk/by-path/ip-10.0.0.1:3260-iscsi-{IQN}-lun-1"), "../../sdb");
         let left = on_the_host(&host.sysfs(), &target());
-        assert_eq!(
-            (
-                left.sessions.len(),
-                left.devices.len(),
-                left.by_path_links.len()
-            ),
-            (1, 1, 1)
-        );
-        let other = (
-            "10.0.0.1:3260".into(),
-            "iqn.2010-10.org.openstack:volume-10".into(),
-        );
+        assert_eq!((left.sessions.len(), left.devices.len(), left.by_path_links.len()), (1, 1, 1));
+        let other = ("10.0.0.1:3260".into(), "iqn.2010-10.org.openstack:volume-10".into());
         assert!(on_the_host(&host.sysfs(), &other).is_empty());
-        let prefix = (
-            "10.0.0.1:3260".into(),
-            "iqn.2010-10.org.openstack:volume-".into(),
-        );
+        let prefix = ("10.0.0.1:3260".into(), "iqn.2010-10.org.openstack:volume-".into());
         assert!(on_the_host(&host.sysfs(), &prefix).is_empty());
     }
 
@@ -281,10 +236,7 @@ mod tests {
         let nodes = format!(
             "10.0.0.1:3260,1 {IQN}\n10.0.0.1:3260,1 {IQN}0\n10.0.0.2:3260,1 {IQN}\n[]:port,-1 x\n"
         );
-        assert_eq!(
-            records_of(&nodes, &target()),
-            [format!("10.0.0.1:3260,1 {IQN}")]
-        );
+        assert_eq!(records_of(&nodes, &target()), [format!("10.0.0.1:3260,1 {IQN}")]);
         assert!(records_of("", &target()).is_empty());
     }
 
@@ -301,11 +253,7 @@ mod tests {
         assert!(is(&disk("", None, Some("ua-v1"))));
         assert!(is(&disk(&link, None, None)));
         assert!(is(&disk(&node, None, None)));
-        assert!(!is(&disk(
-            "/var/lib/disk",
-            Some("v2"),
-            Some("virtio-disk0")
-        )));
+        assert!(!is(&disk("/var/lib/disk", Some("v2"), Some("virtio-disk0"))));
     }
 
     #[test]

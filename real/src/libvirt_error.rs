@@ -19,11 +19,7 @@ const CLOSED_BEFORE: &str = "client socket is closed";
 /// An error that crate `virt` has read.
 pub(crate) fn failure(e: &Error) -> Failure {
     // `to_raw` gives the number back even where the crate has no name for it.
-    classify(
-        e.code().to_raw() as i32,
-        e.domain().to_raw() as i32,
-        e.message(),
-    )
+    classify(e.code().to_raw() as i32, e.domain().to_raw() as i32, e.message())
 }
 
 /// A refusal is libvirt's answer; an error of the connection itself is no answer.
@@ -36,12 +32,7 @@ fn classify(code: i32, domain: i32, message: &str) -> Failure {
     } else if broke {
         Failure::NoReply { system: system() }
     } else {
-        Refusal::Libvirt {
-            code,
-            domain,
-            message: message.to_owned(),
-        }
-        .into()
+        Refusal::Libvirt { code, domain, message: message.to_owned() }.into()
     }
 }
 
@@ -53,15 +44,9 @@ mod tests {
     fn a_broken_connection_is_no_answer_and_an_answer_is_a_refusal() {
         let system = || SYSTEM.to_owned();
         let eof = "End of file while reading data: Input/output error";
-        assert_eq!(
-            classify(38, FROM_RPC, eof),
-            Failure::NoReply { system: system() }
-        );
+        assert_eq!(classify(38, FROM_RPC, eof), Failure::NoReply { system: system() });
         let closed = "internal error: client socket is closed";
-        assert_eq!(
-            classify(1, FROM_RPC, closed),
-            Failure::Unreachable { system: system() }
-        );
+        assert_eq!(classify(1, FROM_RPC, closed), Failure::Unreachable { system: system() });
         let busy = "unable to execute QEMU command 'device_del': already in the process of unplug";
         assert_eq!(classify(1, 10, busy), Refusal::libvirt(1, busy).into());
         assert_eq!(

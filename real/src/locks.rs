@@ -46,11 +46,7 @@ struct Held {
 impl Locks {
     /// Lock files go into this directory.
     pub(crate) fn new(directory: PathBuf) -> Locks {
-        Locks {
-            directory,
-            queues: RefCell::default(),
-            held: RefCell::default(),
-        }
+        Locks { directory, queues: RefCell::default(), held: RefCell::default() }
     }
 
     /// Takes a lock, waiting for it without limit.
@@ -61,12 +57,7 @@ impl Locks {
         scope: LockScope,
     ) -> Result<(), Failure> {
         let key = (scope, Rc::from(name));
-        let queue = self
-            .queues
-            .borrow_mut()
-            .entry(key.clone())
-            .or_default()
-            .clone();
+        let queue = self.queues.borrow_mut().entry(key.clone()).or_default().clone();
         // tokio's mutex is fair; a caller that is dropped here leaves the queue.
         let turn = queue.lock_owned().await;
         let file = match scope {
@@ -74,14 +65,7 @@ impl Locks {
             LockScope::External => Some(lock_file(&self.file(name)).await?),
         };
         let holder = (cx.process, cx.incarnation);
-        self.held.borrow_mut().insert(
-            key,
-            Held {
-                holder,
-                _file: file,
-                _turn: turn,
-            },
-        );
+        self.held.borrow_mut().insert(key, Held { holder, _file: file, _turn: turn });
         Ok(())
     }
 
@@ -98,9 +82,7 @@ impl Locks {
 
     /// Gives back what a process held when it died.
     pub(crate) fn release(&self, process: Process, incarnation: u32) {
-        self.held
-            .borrow_mut()
-            .retain(|_, held| held.holder != (process, incarnation));
+        self.held.borrow_mut().retain(|_, held| held.holder != (process, incarnation));
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -110,12 +92,8 @@ impl Locks {
 }
 
 async fn lock_file(path: &Path) -> Result<File, Failure> {
-    let refused = |message: String| {
-        Failure::from(Refusal::Os {
-            path: path.display().to_string(),
-            message,
-        })
-    };
+    let refused =
+        |message: String| Failure::from(Refusal::Os { path: path.display().to_string(), message });
     let mut options = OpenOptions::new();
     let file = options
         .write(true)
@@ -156,11 +134,7 @@ mod tests {
     }
 
     fn run<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(f)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
     }
 
     /// Whether the kernel lists a record lock of this process on the file (proc_locks(5)).
@@ -168,9 +142,7 @@ mod tests {
         let inode = format!(":{} ", fs::metadata(path).unwrap().ino());
         let pid = format!(" {} ", std::process::id());
         let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks
-            .lines()
-            .any(|l| l.contains(" POSIX ") && l.contains(&inode) && l.contains(&pid))
+        locks.lines().any(|l| l.contains(" POSIX ") && l.contains(&inode) && l.contains(&pid))
     }
 
     #[test]
@@ -207,14 +179,9 @@ mod tests {
         let locks = Locks::new(dir.path().to_owned());
         let file = dir.path().join("os-brick-connect_volume");
         run(async {
-            locks
-                .lock(&cx(0), "os-brick-connect_volume", LockScope::External)
-                .await
-                .unwrap();
+            locks.lock(&cx(0), "os-brick-connect_volume", LockScope::External).await.unwrap();
             assert!(kernel_lists(&file));
-            locks
-                .unlock("os-brick-connect_volume", LockScope::External)
-                .unwrap();
+            locks.unlock("os-brick-connect_volume", LockScope::External).unwrap();
             assert!(!kernel_lists(&file));
         });
     }
@@ -224,14 +191,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let locks = Locks::new(dir.path().to_owned());
         run(async {
-            locks
-                .lock(&cx(0), "a/b", LockScope::InProcess)
-                .await
-                .unwrap();
-            locks
-                .lock(&cx(0), "a/b", LockScope::External)
-                .await
-                .unwrap();
+            locks.lock(&cx(0), "a/b", LockScope::InProcess).await.unwrap();
+            locks.lock(&cx(0), "a/b", LockScope::External).await.unwrap();
         });
         assert!(dir.path().join("a_b").exists());
     }
@@ -240,19 +201,10 @@ mod tests {
     fn a_dead_processs_locks_are_given_back_and_its_successors_are_kept() {
         let locks = Locks::new(PathBuf::new());
         run(async {
-            locks
-                .lock(&cx(0), "old", LockScope::InProcess)
-                .await
-                .unwrap();
-            locks
-                .lock(&cx(1), "new", LockScope::InProcess)
-                .await
-                .unwrap();
+            locks.lock(&cx(0), "old", LockScope::InProcess).await.unwrap();
+            locks.lock(&cx(1), "new", LockScope::InProcess).await.unwrap();
             locks.release(Process::NovaCompute, 0);
-            locks
-                .lock(&cx(1), "old", LockScope::InProcess)
-                .await
-                .unwrap();
+            locks.lock(&cx(1), "old", LockScope::InProcess).await.unwrap();
             let again = cx(1);
             let again = locks.lock(&again, "new", LockScope::InProcess);
             assert!(tokio::time::timeout(FIRST_PAUSE, again).await.is_err());
@@ -269,10 +221,7 @@ mod tests {
     fn a_lock_file_that_cannot_be_made_is_an_error_of_its_path() {
         let locks = Locks::new(PathBuf::from("/proc/no/such"));
         let error = run(locks.lock(&cx(0), "x", LockScope::External)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "/proc/no/such/x: No such file or directory"
-        );
+        assert_eq!(error.to_string(), "/proc/no/such/x: No such file or directory");
         // The turn is given back with the error.
         assert!(run(locks.lock(&cx(0), "x", LockScope::External)).is_err());
     }

@@ -34,21 +34,9 @@ const TOOLS: [Tool; 5] = [
         required: true,
         package: "open-iscsi (Debian, Ubuntu) or iscsi-initiator-utils (Fedora, RHEL)",
     },
-    Tool {
-        command: "blockdev",
-        required: true,
-        package: "util-linux",
-    },
-    Tool {
-        command: "tee",
-        required: true,
-        package: "coreutils",
-    },
-    Tool {
-        command: "cat",
-        required: true,
-        package: "coreutils",
-    },
+    Tool { command: "blockdev", required: true, package: "util-linux" },
+    Tool { command: "tee", required: true, package: "coreutils" },
+    Tool { command: "cat", required: true, package: "coreutils" },
     Tool {
         command: "multipathd",
         required: false,
@@ -75,11 +63,7 @@ pub(crate) fn commands() -> Result<(), RealError> {
         if find(tool.command, &directories).is_none() {
             let searched = listed(&directories);
             let (command, package) = (tool.command, tool.package);
-            return Err(RealError::CommandMissing {
-                command,
-                searched,
-                package,
-            });
+            return Err(RealError::CommandMissing { command, searched, package });
         }
     }
     Ok(())
@@ -94,17 +78,11 @@ fn check_under(root: &Path, directories: &[PathBuf]) -> Vec<Prerequisite> {
         advice,
     };
     let [modular, monolithic] = LIBVIRT_SOCKETS.map(|s| root.join(s));
-    let socket = if modular.exists() {
-        modular
-    } else {
-        monolithic
-    };
+    let socket = if modular.exists() { modular } else { monolithic };
     let names = root.join("etc/iscsi/initiatorname.iscsi");
     let sockets = root.join("proc/net/unix");
     let listening = fs::read_to_string(&sockets).unwrap_or_default();
-    let listening = listening
-        .lines()
-        .any(|l| l.split_whitespace().last() == Some(ISCSID_SOCKET));
+    let listening = listening.lines().any(|l| l.split_whitespace().last() == Some(ISCSID_SOCKET));
     // The owner of /proc/self is the effective user of this process (proc(5)).
     let user = fs::metadata(root.join("proc/self")).map(|m| m.uid()).ok();
     let mut all = vec![
@@ -176,10 +154,7 @@ mod tests {
     fn an_empty_host_lacks_everything_and_every_lack_has_advice() {
         let host = fake::Host::new();
         let all = check_under(host.root(), &[host.root().join("sbin")]);
-        assert!(
-            all.iter()
-                .all(|p| !p.found && !p.advice.is_empty() && !p.place.is_empty())
-        );
+        assert!(all.iter().all(|p| !p.found && !p.advice.is_empty() && !p.place.is_empty()));
         assert!(found(&all, "iscsiadm").advice.contains("open-iscsi"));
     }
 
@@ -196,18 +171,10 @@ mod tests {
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(host.root().join("sbin/iscsiadm"), executable).unwrap();
         let all = check_under(host.root(), &[host.root().join("sbin")]);
-        for what in [
-            "libvirt's socket",
-            "iscsid",
-            "the initiator's name",
-            "iscsiadm",
-        ] {
+        for what in ["libvirt's socket", "iscsid", "the initiator's name", "iscsiadm"] {
             assert!(found(&all, what).found, "{what}");
         }
-        assert!(
-            !found(&all, "blockdev").found,
-            "a file that cannot be run is no command"
-        );
+        assert!(!found(&all, "blockdev").found, "a file that cannot be run is no command");
     }
 
     #[test]

@@ -34,28 +34,14 @@ impl RealHost {
         prerequisites::commands()?;
         let lock_path = config.lock_path;
         if let Err(e) = std::fs::create_dir_all(&lock_path) {
-            return Err(RealError::LockDirectory {
-                path: lock_path,
-                message: errno_text(&e),
-            });
+            return Err(RealError::LockDirectory { path: lock_path, message: errno_text(&e) });
         }
-        let guard = Guard {
-            domains: config.domains,
-            targets: config.targets,
-        };
+        let guard = Guard { domains: config.domains, targets: config.targets };
         let hypervisor = Arc::new(Hypervisor::connect(&config.uri)?);
         let (sysfs, locks) = (Sysfs::of_this_host(), Locks::new(lock_path));
         let (command_timeout, started) = (config.command_timeout, Instant::now());
         let timings = RefCell::default();
-        Ok(RealHost {
-            hypervisor,
-            guard,
-            sysfs,
-            locks,
-            command_timeout,
-            started,
-            timings,
-        })
+        Ok(RealHost { hypervisor, guard, sysfs, locks, command_timeout, started, timings })
     }
 
     /// The UUID of the domain with this name, or with this UUID, at a libvirt URI: what goes into
@@ -75,9 +61,7 @@ impl RealHost {
         let started = self.now();
         let result = self.carry_out(cx, call).await;
         let took = self.now() - started;
-        self.timings
-            .borrow_mut()
-            .record(operation, text, started, took, &result);
+        self.timings.borrow_mut().record(operation, text, started, took, &result);
         result
     }
 
@@ -103,9 +87,7 @@ impl RealHost {
         match call {
             Call::Libvirt(c) => {
                 self.guard.libvirt(&c, &self.sysfs)?;
-                within(left, "libvirt", self.hypervisor.call(c))
-                    .await
-                    .map(Reply::Libvirt)
+                within(left, "libvirt", self.hypervisor.call(c)).await.map(Reply::Libvirt)
             }
             Call::Iscsi(c) => {
                 self.guard.iscsi(&c)?;
@@ -113,21 +95,18 @@ impl RealHost {
             }
             Call::Host(c) => {
                 let presence = self.guard.host(&c, &self.sysfs)?;
-                kernel::call(c, presence, &self.sysfs, limit)
-                    .await
-                    .map(Reply::Host)
+                kernel::call(c, presence, &self.sysfs, limit).await.map(Reply::Host)
             }
-            Call::Runtime(c) => within(left, "runtime", self.runtime(cx, c))
-                .await
-                .map(Reply::Runtime),
+            Call::Runtime(c) => {
+                within(left, "runtime", self.runtime(cx, c)).await.map(Reply::Runtime)
+            }
             Call::Keystone(_)
             | Call::Nova(_)
             | Call::NovaDb(_)
             | Call::Rpc(_)
-            | Call::Cinder(_) => Err(Refusal::Unsupported {
-                operation: call.name().to_owned(),
+            | Call::Cinder(_) => {
+                Err(Refusal::Unsupported { operation: call.name().to_owned() }.into())
             }
-            .into()),
         }
     }
 
@@ -137,15 +116,12 @@ impl RealHost {
                 tokio::time::sleep(c.duration).await;
                 Ok(runtime::Reply::Sleep(()))
             }
-            runtime::Call::Lock(c) => self
-                .locks
-                .lock(cx, &c.name, c.scope)
-                .await
-                .map(runtime::Reply::Lock),
-            runtime::Call::Unlock(c) => self
-                .locks
-                .unlock(&c.name, c.scope)
-                .map(runtime::Reply::Unlock),
+            runtime::Call::Lock(c) => {
+                self.locks.lock(cx, &c.name, c.scope).await.map(runtime::Reply::Lock)
+            }
+            runtime::Call::Unlock(c) => {
+                self.locks.unlock(&c.name, c.scope).map(runtime::Reply::Unlock)
+            }
         }
     }
 }
@@ -160,9 +136,7 @@ async fn within<T>(
         None => call.await,
         Some(left) => match tokio::time::timeout(left, call).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::NoReply {
-                system: system.to_owned(),
-            }),
+            Err(_) => Err(Failure::NoReply { system: system.to_owned() }),
         },
     }
 }
@@ -199,11 +173,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn run<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(f)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
     }
 
     fn cx(deadline: Option<SimTime>) -> CallCx {
@@ -222,21 +192,12 @@ pub(crate) mod tests {
         machine.session(1, "10.0.0.9", IQN);
         machine.disk(1, 1, "sdb");
         let host = on(&machine);
-        let delete = DeleteDevice {
-            device: "sdb".into(),
-        }
-        .into_call();
+        let delete = DeleteDevice { device: "sdb".into() }.into_call();
         let refused = run(host.call(&cx(None), delete)).unwrap_err();
-        assert!(
-            matches!(refused, Failure::Refused(Refusal::Os { .. })),
-            "{refused}"
-        );
+        assert!(matches!(refused, Failure::Refused(Refusal::Os { .. })), "{refused}");
         let attribute = machine.root().join("sys/block/sdb/device/delete");
         assert_eq!(std::fs::read_to_string(attribute).unwrap(), "");
-        let info = GetInfo {
-            instance: "another".into(),
-        }
-        .into_call();
+        let info = GetInfo { instance: "another".into() }.into_call();
         assert!(run(host.call(&cx(None), info)).is_err());
     }
 
@@ -247,15 +208,10 @@ pub(crate) mod tests {
         machine.disk(1, 1, "sdb");
         let host = on(&machine);
         run(async {
-            let delete = DeleteDevice {
-                device: "sdb".into(),
-            }
-            .into_call();
+            let delete = DeleteDevice { device: "sdb".into() }.into_call();
             host.call(&cx(None), delete).await.unwrap();
             let nap = Duration::from_millis(20);
-            host.call(&cx(None), Sleep { duration: nap }.into_call())
-                .await
-                .unwrap();
+            host.call(&cx(None), Sleep { duration: nap }.into_call()).await.unwrap();
         });
         let timings = host.timings();
         assert_eq!(timings.len(), 2);
@@ -279,10 +235,7 @@ pub(crate) mod tests {
         };
         let refused = run(host.call(&cx(None), update.into_call())).unwrap_err();
         let all = format!("{refused} {:?}", host.timings());
-        assert!(
-            all.contains("node.session.auth.password") && !all.contains("hush"),
-            "{all}"
-        );
+        assert!(all.contains("node.session.auth.password") && !all.contains("hush"), "{all}");
     }
 
     #[test]
@@ -290,17 +243,9 @@ pub(crate) mod tests {
         let machine = fake::Host::new();
         let host = on(&machine);
         let soon = Some(host.now() + Duration::from_millis(30));
-        let sleep = Sleep {
-            duration: Duration::from_secs(60),
-        }
-        .into_call();
+        let sleep = Sleep { duration: Duration::from_secs(60) }.into_call();
         let late = run(host.call(&cx(soon), sleep));
-        assert_eq!(
-            late,
-            Err(Failure::NoReply {
-                system: "runtime".to_owned()
-            })
-        );
+        assert_eq!(late, Err(Failure::NoReply { system: "runtime".to_owned() }));
         assert!(!host.timings()[0].ok);
     }
 
@@ -312,24 +257,13 @@ pub(crate) mod tests {
         let attribute = machine.root().join("sys/block/sdb/device/delete");
         // A pipe that nobody reads: tee waits in open(2) for ever.
         std::fs::remove_file(&attribute).unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(&attribute)
-            .status()
-            .unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&attribute).status().unwrap();
         assert!(made.success());
         let host = on(&machine);
         let soon = Some(host.now() + Duration::from_millis(50));
-        let delete = DeleteDevice {
-            device: "sdb".into(),
-        }
-        .into_call();
+        let delete = DeleteDevice { device: "sdb".into() }.into_call();
         let late = run(host.call(&cx(soon), delete));
-        assert_eq!(
-            late,
-            Err(Failure::NoReply {
-                system: "host".to_owned()
-            })
-        );
+        assert_eq!(late, Err(Failure::NoReply { system: "host".to_owned() }));
         assert!(host.timings()[0].took < host.command_timeout);
     }
 
@@ -337,13 +271,8 @@ pub(crate) mod tests {
     fn a_crashed_processs_lock_is_free_again() {
         let machine = fake::Host::new();
         let host = on(&machine);
-        let lock = || {
-            Lock {
-                name: "connect_volume".to_owned(),
-                scope: LockScope::External,
-            }
-            .into_call()
-        };
+        let lock =
+            || Lock { name: "connect_volume".to_owned(), scope: LockScope::External }.into_call();
         run(async {
             host.call(&cx(None), lock()).await.unwrap();
             host.release_locks(Process::NovaCompute, 0);
@@ -354,13 +283,8 @@ pub(crate) mod tests {
     #[test]
     fn other_systems_operations_are_not_supported() {
         let machine = fake::Host::new();
-        let call = BeginDetaching {
-            volume_id: "v1".into(),
-        }
-        .into_call();
-        let refusal = Refusal::Unsupported {
-            operation: "cinder::BeginDetaching".to_owned(),
-        };
+        let call = BeginDetaching { volume_id: "v1".into() }.into_call();
+        let refusal = Refusal::Unsupported { operation: "cinder::BeginDetaching".to_owned() };
         assert_eq!(run(on(&machine).call(&cx(None), call)), Err(refusal.into()));
     }
 }

@@ -26,10 +26,7 @@ impl Sysfs {
 
     /// `sys` and `dev` under a directory.
     pub(crate) fn under(root: &Path) -> Sysfs {
-        Sysfs {
-            sys: root.join("sys"),
-            dev: root.join("dev"),
-        }
+        Sysfs { sys: root.join("sys"), dev: root.join("dev") }
     }
 
     /// `/sys/block/<device>`.
@@ -61,9 +58,7 @@ impl Sysfs {
     /// persistent address (the portal of the node record, not one that a login was redirected to).
     pub(crate) fn target(&self, sid: Sid) -> Option<(Portal, Iqn)> {
         let session = self.sys.join(format!("class/iscsi_session/session{sid}"));
-        let connection = self
-            .sys
-            .join(format!("class/iscsi_connection/connection{sid}:0"));
+        let connection = self.sys.join(format!("class/iscsi_connection/connection{sid}:0"));
         let iqn = value(&session.join("targetname"))?;
         let address = value(&connection.join("persistent_address"))?;
         let port = value(&connection.join("persistent_port"))?;
@@ -78,8 +73,7 @@ impl Sysfs {
     /// The session that a disk came through: `session<sid>` in the path of its device.
     pub(crate) fn session_of(&self, device: &DeviceName) -> Option<Sid> {
         let path = fs::canonicalize(self.block(device).join("device")).ok()?;
-        path.components()
-            .find_map(|c| numbered(c.as_os_str().to_str()?, "session").map(Sid))
+        path.components().find_map(|c| numbered(c.as_os_str().to_str()?, "session").map(Sid))
     }
 
     /// The sessions of a SCSI host: one for software iSCSI, more for an adapter.
@@ -101,10 +95,7 @@ impl Sysfs {
                         continue;
                     };
                     for name in names(&target.join(&address).join("block")) {
-                        devices.push(ScsiDevice {
-                            name: DeviceName::new(name),
-                            hctl,
-                        });
+                        devices.push(ScsiDevice { name: DeviceName::new(name), hctl });
                     }
                 }
             }
@@ -127,27 +118,17 @@ impl Sysfs {
             }
         });
         let (channel, target) = scanned.unwrap_or((0, 0));
-        Some(Hctl {
-            host,
-            channel,
-            target,
-            lun: Lun(0),
-        })
+        Some(Hctl { host, channel, target, lun: Lun(0) })
     }
 
     /// The device-mapper device that holds a disk.
     pub(crate) fn holder(&self, device: &DeviceName) -> Option<String> {
-        names(&self.block(device).join("holders"))
-            .into_iter()
-            .find(|n| n.starts_with("dm-"))
+        names(&self.block(device).join("holders")).into_iter().find(|n| n.starts_with("dm-"))
     }
 
     /// The disks under a device-mapper device.
     pub(crate) fn slaves(&self, device: &DeviceName) -> Vec<DeviceName> {
-        names(&self.block(device).join("slaves"))
-            .into_iter()
-            .map(DeviceName::new)
-            .collect()
+        names(&self.block(device).join("slaves")).into_iter().map(DeviceName::new).collect()
     }
 
     /// os.path.realpath of a by-path link: a link whose device is gone resolves all the same,
@@ -220,9 +201,8 @@ fn names(directory: &Path) -> Vec<String> {
         return Vec::new();
     };
     // Names in sysfs and udev's escaped link names are ASCII.
-    let mut names: Vec<String> = entries
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
     names
 }
@@ -242,12 +222,7 @@ fn numbered(name: &str, prefix: &str) -> Option<u32> {
 fn parse_hctl(text: &str) -> Option<Hctl> {
     let mut numbers = text.split(':').map(|n| n.parse::<u32>().ok());
     let mut next = || numbers.next().flatten();
-    let hctl = Hctl {
-        host: next()?,
-        channel: next()?,
-        target: next()?,
-        lun: Lun(next()?),
-    };
+    let hctl = Hctl { host: next()?, channel: next()?, target: next()?, lun: Lun(next()?) };
     numbers.next().is_none().then_some(hctl)
 }
 
@@ -262,15 +237,7 @@ mod tests {
 
     fn device(name: &str, hctl: (u32, u32, u32, u32)) -> ScsiDevice {
         let (host, channel, target, lun) = hctl;
-        ScsiDevice {
-            name: name.into(),
-            hctl: Hctl {
-                host,
-                channel,
-                target,
-                lun: Lun(lun),
-            },
-        }
+        ScsiDevice { name: name.into(), hctl: Hctl { host, channel, target, lun: Lun(lun) } }
     }
 
     #[test]
@@ -294,14 +261,8 @@ mod tests {
         host.session(2, "fd00::1", IQN);
         host.session(3, "(null)", IQN);
         let sysfs = host.sysfs();
-        assert_eq!(
-            sysfs.target(Sid(1)),
-            Some(("10.0.0.1:3260".into(), IQN.into()))
-        );
-        assert_eq!(
-            sysfs.target(Sid(2)),
-            Some(("[fd00::1]:3260".into(), IQN.into()))
-        );
+        assert_eq!(sysfs.target(Sid(1)), Some(("10.0.0.1:3260".into(), IQN.into())));
+        assert_eq!(sysfs.target(Sid(2)), Some(("[fd00::1]:3260".into(), IQN.into())));
         assert_eq!(sysfs.target(Sid(3)), None);
     }
 
@@ -311,10 +272,7 @@ mod tests {
         host.session(7, "10.0.0.1", IQN);
         host.disk(7, 1, "sdb");
         host.write("sys/devices/pci0000:00/ata1/0:0:0:0/model", "SSD");
-        host.link(
-            "sys/block/sda/device",
-            "../../devices/pci0000:00/ata1/0:0:0:0",
-        );
+        host.link("sys/block/sda/device", "../../devices/pci0000:00/ata1/0:0:0:0");
         assert_eq!(host.sysfs().session_of(&"sdb".into()), Some(Sid(7)));
         assert_eq!(host.sysfs().session_of(&"sda".into()), None);
     }
@@ -324,15 +282,7 @@ mod tests {
         let host = fake::Host::new();
         host.session(5, "10.0.0.1", IQN);
         let unscanned = host.sysfs().session_hctl(Sid(5));
-        assert_eq!(
-            unscanned,
-            Some(Hctl {
-                host: 5,
-                channel: 0,
-                target: 0,
-                lun: Lun(0)
-            })
-        );
+        assert_eq!(unscanned, Some(Hctl { host: 5, channel: 0, target: 0, lun: Lun(0) }));
         assert_eq!(host.sysfs().session_hctl(Sid(6)), None);
     }
 

@@ -39,19 +39,9 @@ impl Timings {
         took: Duration,
         result: &Result<Reply, Failure>,
     ) {
-        let (ok, exit) = (
-            result.is_ok(),
-            result.as_ref().ok().and_then(output).map(|o| o.exit),
-        );
+        let (ok, exit) = (result.is_ok(), result.as_ref().ok().and_then(output).map(|o| o.exit));
         if self.0.len() < MAX_TIMINGS {
-            self.0.push(Timing {
-                operation,
-                text,
-                started,
-                took,
-                ok,
-                exit,
-            });
+            self.0.push(Timing { operation, text, started, took, ok, exit });
         }
     }
 

@@ -36,33 +36,19 @@ impl Waiters {
     pub(crate) fn create(&self, instance: InstanceId, alias: Alias) -> WaiterId {
         let mut registry = self.lock();
         // A caller that was dropped in the middle of its wait has left its waiter behind.
-        registry
-            .waiters
-            .retain(|_, w| w.event.as_ref().is_none_or(|e| !e.is_closed()));
+        registry.waiters.retain(|_, w| w.event.as_ref().is_none_or(|e| !e.is_closed()));
         let id = WaiterId(registry.next);
         registry.next += 1;
         let (event, arrived) = oneshot::channel();
         let (event, arrived) = (Some(event), Some(arrived));
-        registry.waiters.insert(
-            id,
-            Waiter {
-                instance,
-                alias,
-                event,
-                arrived,
-            },
-        );
+        registry.waiters.insert(id, Waiter { instance, alias, event, arrived });
         id
     }
 
     /// The event, or none after the timeout; the waiter is used up either way. A waiter that is
     /// not there has no event to give.
     pub(crate) async fn wait(&self, id: WaiterId, timeout: Duration) -> Option<DeviceEvent> {
-        let arrived = self
-            .lock()
-            .waiters
-            .get_mut(&id)
-            .and_then(|w| w.arrived.take())?;
+        let arrived = self.lock().waiters.get_mut(&id).and_then(|w| w.arrived.take())?;
         let event = tokio::time::timeout(timeout, arrived).await;
         self.lock().waiters.remove(&id);
         // The inner error is a waiter that was deleted under the wait: no event will come.
@@ -100,11 +86,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     fn run<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap()
-            .block_on(f)
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(f)
     }
 
     #[test]
@@ -144,10 +126,7 @@ mod tests {
         let id = waiters.create("i1".into(), "ua-v1".into());
         waiters.deliver("i1", "ua-v1", DeviceEvent::RemovalFailed);
         waiters.deliver("i1", "ua-v1", DeviceEvent::Removed);
-        assert_eq!(
-            run(waiters.wait(id, SOON)),
-            Some(DeviceEvent::RemovalFailed)
-        );
+        assert_eq!(run(waiters.wait(id, SOON)), Some(DeviceEvent::RemovalFailed));
     }
 
     #[test]

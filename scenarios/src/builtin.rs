@@ -46,10 +46,7 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The built-in scenario of this name.
 pub fn named(name: &str) -> Option<Scenario> {
-    FILES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(name, text)| read(name, text))
+    FILES.iter().find(|(known, _)| *known == name).map(|(name, text)| read(name, text))
 }
 
 /// The scenario that an argument of a command line means: a built-in name, or a path.
@@ -69,10 +66,7 @@ pub fn resolve(arg: &str) -> Result<Scenario, LoadError> {
         return load(path, POLICIES);
     }
     let list: Vec<&str> = names().collect();
-    let list = format!(
-        "expected the path of a TOML file, or one of:\n  {}",
-        list.join("\n  ")
-    );
+    let list = format!("expected the path of a TOML file, or one of:\n  {}", list.join("\n  "));
     Err(LoadError::Unknown {
         name: arg.to_owned(),
         help: match nearest(arg, names()) {

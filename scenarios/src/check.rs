@@ -105,10 +105,7 @@ pub fn check(scenario: &Scenario, policies: &[&str]) -> Vec<Problem> {
         }
     }
     if scenario.expect.is_empty() {
-        problems.add(
-            place!["expect"],
-            "no policy; expected an [expect.<policy>] table",
-        );
+        problems.add(place!["expect"], "no policy; expected an [expect.<policy>] table");
     }
     for (policy, expectation) in &scenario.expect {
         problems.expectation(policy, expectation, policies);
@@ -121,20 +118,14 @@ pub(crate) fn check_file_name(scenario: &Scenario, stem: &str) -> Option<Problem
     (scenario.name != stem).then(|| Problem {
         place: place!["name"],
         message: format!("the file is named after its scenario: expected {stem:?}"),
-        help: Some(format!(
-            "write name = {stem:?}, or name the file {}.toml",
-            scenario.name
-        )),
+        help: Some(format!("write name = {stem:?}, or name the file {}.toml", scenario.name)),
     })
 }
 
 /// Kebab-case: what is a file name, a command line argument and a table's cell alike.
 fn is_kebab(name: &str) -> bool {
-    let word = |w: &str| {
-        !w.is_empty()
-            && w.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
+    let word =
+        |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     name.split('-').all(word)
 }
 
@@ -169,11 +160,7 @@ struct Problems(Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem {
-            place,
-            message: message.into(),
-            help: None,
-        });
+        self.0.push(Problem { place, message: message.into(), help: None });
     }
 
     /// A name that is not `known`; `whose` says what the known ones are.
@@ -188,9 +175,7 @@ impl Problems {
     /// An operation that the ports do not have.
     fn add_unknown_operation(&mut self, place: Place, found: &str) {
         let (system, name) = found.split_once("::").unwrap_or(("", found));
-        let of_system: Vec<&str> = operation_names()
-            .filter(|n| system_of(n) == system)
-            .collect();
+        let of_system: Vec<&str> = operation_names().filter(|n| system_of(n) == system).collect();
         if !of_system.is_empty() {
             let whose = format!("operations of {system}");
             return self.add_unknown(place, "operation", found, &whose, &of_system);
@@ -231,10 +216,7 @@ impl Problems {
             } else if !seen.insert(volume.name.as_str()) {
                 self.add(
                     place!["volume", i, "name"],
-                    format!(
-                        "a volume {:?} is already there; names are unique",
-                        volume.name
-                    ),
+                    format!("a volume {:?} is already there; names are unique", volume.name),
                 );
             }
         }
@@ -263,21 +245,12 @@ impl Problems {
             }
         }
         if scenario.actors.is_empty() {
-            self.add(
-                place!["actor"],
-                "nobody acts; expected at least one [[actor]]",
-            );
+            self.add(place!["actor"], "nobody acts; expected at least one [[actor]]");
         }
         for (i, actor) in scenario.actors.iter().enumerate() {
             if !scenario.volumes.iter().any(|v| v.name == actor.volume) {
                 let place = place!["actor", i, "volume"];
-                self.add_unknown(
-                    place,
-                    "volume",
-                    &actor.volume,
-                    "volumes of this file",
-                    &known,
-                );
+                self.add_unknown(place, "volume", &actor.volume, "volumes of this file", &known);
             }
         }
     }
@@ -329,13 +302,7 @@ impl Problems {
 
     fn expectation(&mut self, policy: &str, expectation: &Expectation, policies: &[&str]) {
         if !policies.contains(&policy) {
-            self.add_unknown(
-                place!["expect", policy],
-                "policy",
-                policy,
-                "policies",
-                policies,
-            );
+            self.add_unknown(place!["expect", policy], "policy", policy, "policies", policies);
         }
         let mut seen = BTreeSet::new();
         for (i, property) in expectation.violates.iter().enumerate() {
@@ -350,10 +317,7 @@ impl Problems {
             }
         }
         if expectation.because.contains('\n') {
-            self.add(
-                place!["expect", policy, "because"],
-                "expected one line of text",
-            );
+            self.add(place!["expect", policy, "because"], "expected one line of text");
         }
     }
 }

@@ -73,10 +73,8 @@ fn more(mistakes: usize) -> String {
 /// # Errors
 /// When the file cannot be read, is no scenario, or has any of [`check()`]'s problems.
 pub fn load(path: &Path, policies: &[&str]) -> Result<Scenario, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     parse(&path.to_string_lossy(), &text, policies)
 }
 
@@ -120,10 +118,7 @@ fn in_words(message: &str) -> String {
 /// message repeats no more than that. The whole where there is no such part, or a long list.
 fn expected_part(message: &str) -> &str {
     const LONG: usize = 60;
-    let at = ["; ", ", expected ", ": expected "]
-        .iter()
-        .filter_map(|s| message.find(s))
-        .min();
+    let at = ["; ", ", expected ", ": expected "].iter().filter_map(|s| message.find(s)).min();
     match at {
         None => message,
         Some(at) if message.len() - at > LONG => &message[..at],
@@ -160,9 +155,7 @@ fn located(file: &str, text: &str, problems: Vec<Problem>) -> Box<Mistakes> {
     let mut help: Vec<String> = Vec::new();
     let mut labels = Vec::with_capacity(problems.len());
     for problem in problems {
-        let span = root
-            .as_ref()
-            .map_or(0..0, |root| find(root.get_ref(), &problem.place));
+        let span = root.as_ref().map_or(0..0, |root| find(root.get_ref(), &problem.place));
         labels.push((first_line(text, span), problem.message));
         if let Some(text) = problem.help
             && !help.contains(&text)
@@ -171,12 +164,7 @@ fn located(file: &str, text: &str, problems: Vec<Problem>) -> Box<Mistakes> {
         }
     }
     labels.sort_by_key(|(span, _)| span.start);
-    mistakes(
-        file,
-        text,
-        labels,
-        (!help.is_empty()).then(|| help.join("\n")),
-    )
+    mistakes(file, text, labels, (!help.is_empty()).then(|| help.join("\n")))
 }
 
 fn mistakes(
@@ -185,9 +173,7 @@ fn mistakes(
     found: Vec<(Range<usize>, String)>,
     help: Option<String>,
 ) -> Box<Mistakes> {
-    let (start, first) = found
-        .first()
-        .map_or((0, ""), |(span, m)| (span.start, m.as_str()));
+    let (start, first) = found.first().map_or((0, ""), |(span, m)| (span.start, m.as_str()));
     let first = first.to_owned();
     let labels = match found.as_slice() {
         [(span, message)] => {
@@ -213,10 +199,7 @@ fn mistakes(
 fn first_line(text: &str, span: Range<usize>) -> Range<usize> {
     let start = span.start.min(text.len());
     let end = span.end.clamp(start, text.len());
-    let line = text
-        .get(start..end)
-        .and_then(|s| s.split('\n').next())
-        .unwrap_or_default();
+    let line = text.get(start..end).and_then(|s| s.split('\n').next()).unwrap_or_default();
     start..start + line.trim_end().len()
 }
 

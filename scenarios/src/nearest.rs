@@ -62,10 +62,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_like_none_finds_none() {
-        assert_eq!(
-            nearest("reboot-the-moon", ["host::FlushBufs", "iscsi::Logout"]),
-            None
-        );
+        assert_eq!(nearest("reboot-the-moon", ["host::FlushBufs", "iscsi::Logout"]), None);
         assert_eq!(nearest("", ["pike"]), None);
     }
 }

@@ -14,9 +14,8 @@ use crate::scenario::Scenario;
 
 /// The schema as pretty JSON (draft 2020-12) with a final newline.
 pub fn json_schema() -> String {
-    let mut schema = SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<Scenario>();
+    let mut schema =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Scenario>();
     schema.insert("title".to_owned(), "castoff scenario".into());
     let mut value = schema.to_value();
     // Whether serde_json keeps insertion order is decided by whoever else is in the build.
@@ -33,10 +32,7 @@ pub(crate) fn faults(generator: &mut SchemaGenerator) -> Schema {
 /// One fault at one point.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "mirror of castoff_ports::plan::Fault, for its schema"
-)]
+#[expect(dead_code, reason = "mirror of castoff_ports::plan::Fault, for its schema")]
 struct Fault {
     /// Where.
     at: FaultPoint,
@@ -50,10 +46,7 @@ struct Fault {
 /// The place where a fault strikes: the n-th time that a process calls an operation for a request.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "mirror of castoff_ports::plan::FaultPoint, for its schema"
-)]
+#[expect(dead_code, reason = "mirror of castoff_ports::plan::FaultPoint, for its schema")]
 struct FaultPoint {
     /// The calling process.
     process: Process,
@@ -103,10 +96,7 @@ impl JsonSchema for OperationName {
 /// What strikes.
 #[derive(JsonSchema)]
 #[schemars(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "mirror of castoff_ports::plan::FaultKind, for its schema"
-)]
+#[expect(dead_code, reason = "mirror of castoff_ports::plan::FaultKind, for its schema")]
 enum FaultKind {
     /// An HTTP service answers with this status at once; no effect.
     HttpError {

@@ -15,24 +15,11 @@ fn every_builtin_scenario_is_free_of_mistakes_and_named_after_its_file() {
 #[test]
 fn every_builtin_scenario_tells_its_story_and_gives_reasons_for_every_policy() {
     for scenario in all() {
-        assert!(
-            !scenario.story.trim().is_empty(),
-            "{} has no story",
-            scenario.name
-        );
+        assert!(!scenario.story.trim().is_empty(), "{} has no story", scenario.name);
         let policies: Vec<&str> = scenario.expect.keys().map(String::as_str).collect();
-        assert_eq!(
-            policies,
-            ["2026.1", "hardened", "pike"],
-            "{}",
-            scenario.name
-        );
+        assert_eq!(policies, ["2026.1", "hardened", "pike"], "{}", scenario.name);
         for (policy, expectation) in &scenario.expect {
-            assert!(
-                !expectation.because.is_empty(),
-                "{}: {policy} has no reason",
-                scenario.name
-            );
+            assert!(!expectation.because.is_empty(), "{}: {policy} has no reason", scenario.name);
         }
     }
 }

@@ -11,21 +11,13 @@ use castoff_scenarios::scenario::{Leftover, Scenario};
 fn places(change: impl FnOnce(&mut Scenario)) -> Vec<String> {
     let mut scenario = named("healthy").expect("built in");
     change(&mut scenario);
-    check(&scenario, POLICIES)
-        .iter()
-        .map(|p| p.place.to_string())
-        .collect()
+    check(&scenario, POLICIES).iter().map(|p| p.place.to_string()).collect()
 }
 
 fn fault(operation: &str, strike: FaultKind) -> Fault {
     let operation = operation.to_owned();
     Fault {
-        at: FaultPoint {
-            process: Process::NovaCompute,
-            operation,
-            nth: 1,
-            request: None,
-        },
+        at: FaultPoint { process: Process::NovaCompute, operation, nth: 1, request: None },
         strike,
         policies: Vec::new(),
     }
@@ -48,31 +40,18 @@ fn texts_and_numbers_that_cannot_be_meant_are_found() {
 #[test]
 fn volumes_are_there_unique_and_known_to_those_who_name_them() {
     assert_eq!(places(|s| s.volumes.clear()), ["volume", "actor[0].volume"]);
-    assert_eq!(
-        places(|s| s.volumes.push(s.volumes[0].clone())),
-        ["volume[1].name"]
-    );
-    assert_eq!(
-        places(|s| s.actors[0].volume = "v2".into()),
-        ["actor[0].volume"]
-    );
-    let stale = |volume: &str| Leftover::StaleAttachment {
-        volume: volume.into(),
-    };
+    assert_eq!(places(|s| s.volumes.push(s.volumes[0].clone())), ["volume[1].name"]);
+    assert_eq!(places(|s| s.actors[0].volume = "v2".into()), ["actor[0].volume"]);
+    let stale = |volume: &str| Leftover::StaleAttachment { volume: volume.into() };
     assert_eq!(places(|s| s.leftovers.push(stale("v1"))), [""; 0]);
-    assert_eq!(
-        places(|s| s.leftovers.push(stale("v9"))),
-        ["leftover[0].volume"]
-    );
+    assert_eq!(places(|s| s.leftovers.push(stale("v9"))), ["leftover[0].volume"]);
 }
 
 #[test]
 fn a_stale_disk_needs_the_session_of_an_attached_volume() {
     let found = places(|s| {
         s.volumes[0].attached = false;
-        s.leftovers.push(Leftover::StaleScsiDevice {
-            volume: "v1".into(),
-        });
+        s.leftovers.push(Leftover::StaleScsiDevice { volume: "v1".into() });
     });
     assert_eq!(found, ["leftover[0].volume"]);
 }
@@ -86,14 +65,8 @@ fn nobody_acting_and_nothing_expected_are_problems() {
 #[test]
 fn every_operation_of_the_ports_can_be_struck_by_a_crash() {
     for name in operation_names() {
-        let crash = FaultKind::CrashBefore {
-            restart_after_ms: None,
-        };
-        assert_eq!(
-            places(|s| s.faults.push(fault(name, crash))),
-            [""; 0],
-            "{name}"
-        );
+        let crash = FaultKind::CrashBefore { restart_after_ms: None };
+        assert_eq!(places(|s| s.faults.push(fault(name, crash))), [""; 0], "{name}");
     }
 }
 
@@ -101,31 +74,13 @@ fn every_operation_of_the_ports_can_be_struck_by_a_crash() {
 fn a_fault_that_its_operation_cannot_have_is_refused() {
     let kind = ["fault[0].strike.kind"];
     let http = FaultKind::HttpError { status: 500 };
-    assert_eq!(
-        places(|s| s.faults.push(fault("cinder::Detach", http.clone()))),
-        [""; 0]
-    );
-    assert_eq!(
-        places(|s| s.faults.push(fault("iscsi::Logout", http))),
-        kind
-    );
+    assert_eq!(places(|s| s.faults.push(fault("cinder::Detach", http.clone()))), [""; 0]);
+    assert_eq!(places(|s| s.faults.push(fault("iscsi::Logout", http))), kind);
     let exit = FaultKind::CommandFails { exit: 21 };
-    assert_eq!(
-        places(|s| s.faults.push(fault("iscsi::Logout", exit.clone()))),
-        [""; 0]
-    );
-    assert_eq!(
-        places(|s| s.faults.push(fault("cinder::Detach", exit))),
-        kind
-    );
-    assert_eq!(
-        places(|s| s.faults.push(fault("rpc::Cast", FaultKind::Lost))),
-        [""; 0]
-    );
-    assert_eq!(
-        places(|s| s.faults.push(fault("cinder::Detach", FaultKind::Lost))),
-        kind
-    );
+    assert_eq!(places(|s| s.faults.push(fault("iscsi::Logout", exit.clone()))), [""; 0]);
+    assert_eq!(places(|s| s.faults.push(fault("cinder::Detach", exit))), kind);
+    assert_eq!(places(|s| s.faults.push(fault("rpc::Cast", FaultKind::Lost))), [""; 0]);
+    assert_eq!(places(|s| s.faults.push(fault("cinder::Detach", FaultKind::Lost))), kind);
 }
 
 #[test]
@@ -133,19 +88,10 @@ fn numbers_of_a_fault_are_in_their_ranges() {
     let status = ["fault[0].strike.status"];
     for wrong in [200, 399, 600] {
         let strike = FaultKind::HttpError { status: wrong };
-        assert_eq!(
-            places(|s| s.faults.push(fault("cinder::Detach", strike))),
-            status
-        );
+        assert_eq!(places(|s| s.faults.push(fault("cinder::Detach", strike))), status);
     }
-    let strike = FaultKind::Timeout {
-        status: 503,
-        after_ms: 1,
-    };
-    assert_eq!(
-        places(|s| s.faults.push(fault("cinder::Detach", strike))),
-        status
-    );
+    let strike = FaultKind::Timeout { status: 503, after_ms: 1 };
+    assert_eq!(places(|s| s.faults.push(fault("cinder::Detach", strike))), status);
     let strike = FaultKind::CommandFails { exit: 0 };
     let found = places(|s| s.faults.push(fault("iscsi::Logout", strike)));
     assert_eq!(found, ["fault[0].strike.exit"]);
@@ -158,8 +104,7 @@ fn numbers_of_a_fault_are_in_their_ranges() {
 fn two_faults_at_one_point_are_one_too_many() {
     let found = places(|s| {
         s.faults.push(fault("cinder::Detach", FaultKind::ReplyLost));
-        s.faults
-            .push(fault("cinder::Detach", FaultKind::Delay { ms: 5 }));
+        s.faults.push(fault("cinder::Detach", FaultKind::Delay { ms: 5 }));
     });
     assert_eq!(found, ["fault[1].at"]);
 }
@@ -171,19 +116,10 @@ fn expectations_name_known_policies_and_well_formed_properties() {
         expectation.violates = violates.iter().map(|v| (*v).to_owned()).collect();
     };
     assert_eq!(places(|s| expect(s, &["S01", "S27", "L1", "L8"])), [""; 0]);
-    for wrong in [
-        "S00", "S28", "S1", "S001", "L0", "L9", "L01", "s01", "", "é1", "S+1",
-    ] {
-        assert_eq!(
-            places(|s| expect(s, &[wrong])),
-            ["expect.pike.violates[0]"],
-            "{wrong}"
-        );
+    for wrong in ["S00", "S28", "S1", "S001", "L0", "L9", "L01", "s01", "", "é1", "S+1"] {
+        assert_eq!(places(|s| expect(s, &[wrong])), ["expect.pike.violates[0]"], "{wrong}");
     }
-    assert_eq!(
-        places(|s| expect(s, &["S02", "S02"])),
-        ["expect.pike.violates[1]"]
-    );
+    assert_eq!(places(|s| expect(s, &["S02", "S02"])), ["expect.pike.violates[1]"]);
     let renamed = places(|s| {
         let expectation = s.expect.remove("pike").unwrap();
         s.expect.insert("queens".into(), expectation);

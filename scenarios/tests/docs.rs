@@ -5,10 +5,7 @@ use castoff_scenarios::{POLICIES, parse};
 #[test]
 fn the_example_in_the_documentation_is_accepted() {
     let page = include_str!("../../docs/scenarios.md");
-    let example = page
-        .split("```toml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next());
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
     let scenario = parse("logout-fails.toml", example.unwrap(), POLICIES).unwrap();
     assert_eq!(scenario.faults.len(), 1);
 }

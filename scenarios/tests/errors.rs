@@ -92,10 +92,7 @@ fn an_unknown_policy_lists_the_known_ones() {
 
 #[test]
 fn a_missing_actor_says_how_to_write_one() {
-    insta::assert_snapshot!(message(
-        "[[actor]]\naction = \"detach\"\nvolume = \"v1\"\n",
-        ""
-    ));
+    insta::assert_snapshot!(message("[[actor]]\naction = \"detach\"\nvolume = \"v1\"\n", ""));
 }
 
 #[test]
@@ -132,9 +129,7 @@ fn a_file_cut_off_or_garbled_anywhere_is_an_error_with_a_line_of_it() {
                 Ok(_) => panic!("accepted: {broken}"),
                 Err(error) => error,
             };
-            let LoadError::Mistakes(mistakes) = &error else {
-                panic!("{error}")
-            };
+            let LoadError::Mistakes(mistakes) = &error else { panic!("{error}") };
             assert!((1..=lines).contains(&mistakes.line), "{error}");
             assert!(render(error).contains("mine.toml:"));
         }

@@ -30,10 +30,7 @@ fn every_builtin_file_validates() {
     let validator = validator();
     for (name, text) in FILES {
         let file: Value = toml::from_str(text).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&file)
-            .map(|e| e.to_string())
-            .collect();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|e| e.to_string()).collect();
         assert_eq!(errors, [""; 0], "{name}");
     }
 }
@@ -55,37 +52,16 @@ fn broken_files_do_not_validate() {
         ("/host", json!({"device_lingers": "never"})),
         ("/token/lifetime_s", json!(0)),
         ("/leftover", json!([{"kind": "stale-attachment"}])),
-        (
-            "/leftover",
-            json!([{"kind": "stale-attachment", "volume": "v1", "lun": 3}]),
-        ),
+        ("/leftover", json!([{"kind": "stale-attachment", "volume": "v1", "lun": 3}])),
         ("/expect", json!({})),
         ("/expect/pike/end", json!("gone")),
         ("/expect/pike/violates", json!(["S28"])),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "explode"}}]),
-        ),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "lost", "ms": 1}}]),
-        ),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "http-error"}}]),
-        ),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "http-error", "status": 200}}]),
-        ),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "timeout", "status": 503}}]),
-        ),
-        (
-            "/fault",
-            json!([{"at": point, "strike": {"kind": "lost"}, "nth": 2}]),
-        ),
+        ("/fault", json!([{"at": point, "strike": {"kind": "explode"}}])),
+        ("/fault", json!([{"at": point, "strike": {"kind": "lost", "ms": 1}}])),
+        ("/fault", json!([{"at": point, "strike": {"kind": "http-error"}}])),
+        ("/fault", json!([{"at": point, "strike": {"kind": "http-error", "status": 200}}])),
+        ("/fault", json!([{"at": point, "strike": {"kind": "timeout", "status": 503}}])),
+        ("/fault", json!([{"at": point, "strike": {"kind": "lost"}, "nth": 2}])),
         (
             "/fault",
             json!([{"at": {"process": "nova-compute", "operation": "host::Flush"},
@@ -94,9 +70,7 @@ fn broken_files_do_not_validate() {
     ];
     for (pointer, value) in breaks {
         let mut file = healthy();
-        *file
-            .pointer_mut(pointer)
-            .unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
+        *file.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value.clone();
         assert!(!validator.is_valid(&file), "{pointer} = {value} validates");
     }
     for key in ["name", "title", "volume", "actor", "expect"] {
@@ -117,17 +91,10 @@ fn kinds() -> Vec<FaultKind> {
         FaultKind::Unreachable,
         FaultKind::Lost,
         FaultKind::ReplyLost,
-        FaultKind::Timeout {
-            status: 504,
-            after_ms: 60_000,
-        },
+        FaultKind::Timeout { status: 504, after_ms: 60_000 },
         FaultKind::Delay { ms: 10 },
-        FaultKind::CrashBefore {
-            restart_after_ms: None,
-        },
-        FaultKind::CrashAfter {
-            restart_after_ms: Some(36_000),
-        },
+        FaultKind::CrashBefore { restart_after_ms: None },
+        FaultKind::CrashAfter { restart_after_ms: Some(36_000) },
     ];
     for kind in &kinds {
         match kind {
@@ -160,10 +127,7 @@ fn the_schema_of_faults_takes_what_the_ports_write() {
         let fault = Fault { at, strike, policies };
         let mut file = healthy();
         file["fault"] = serde_json::to_value([&fault]).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&file)
-            .map(|e| e.to_string())
-            .collect();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|e| e.to_string()).collect();
         assert_eq!(errors, [""; 0], "{fault:?}");
     }
 }
@@ -180,11 +144,5 @@ fn the_schema_of_faults_asks_for_no_more_than_the_ports_need() {
     ]);
     assert!(validator.is_valid(&file));
     let faults: Vec<Fault> = serde_json::from_value(file["fault"].clone()).unwrap();
-    assert_eq!(
-        faults[0].strike,
-        FaultKind::Timeout {
-            status: 500,
-            after_ms: 60_000
-        }
-    );
+    assert_eq!(faults[0].strike, FaultKind::Timeout { status: 500, after_ms: 60_000 });
 }

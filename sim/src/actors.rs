@@ -65,14 +65,9 @@ impl Script {
                 tell(result);
                 if accepted {
                     // What the user sees in the end is judged on the world, not here.
-                    let _ = client::wait_detached(
-                        &port,
-                        &self.server,
-                        &self.volume,
-                        POLL,
-                        PATIENCE,
-                    )
-                    .await;
+                    let _ =
+                        client::wait_detached(&port, &self.server, &self.volume, POLL, PATIENCE)
+                            .await;
                 }
             }
             Task::Attach => {

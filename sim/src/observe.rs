@@ -74,13 +74,7 @@ impl Observer {
     }
 
     /// Records an event that is no change of a model.
-    pub fn push(
-        &self,
-        now: SimTime,
-        who: &'static str,
-        request: Option<RequestId>,
-        what: What,
-    ) {
+    pub fn push(&self, now: SimTime, who: &'static str, request: Option<RequestId>, what: What) {
         self.trace.push(|| Event { at: now, who, request, what });
     }
 

@@ -233,9 +233,9 @@ impl Prepared {
         let spec = &self.scenario;
         let lets_go = match spec.guest.lets_go {
             // Measured: 70 to 700 ms, by machine type and load.
-            LetsGo::Promptly => hypervisor::LetsGo::After(Duration::from_millis(u64::from(
-                rng.between(70, 700),
-            ))),
+            LetsGo::Promptly => {
+                hypervisor::LetsGo::After(Duration::from_millis(u64::from(rng.between(70, 700))))
+            }
             LetsGo::AfterMs(ms) => hypervisor::LetsGo::After(Duration::from_millis(ms)),
             LetsGo::Never => hypervisor::LetsGo::Never,
         };
@@ -292,9 +292,7 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
 
 /// What hinders stops: the guest answers at once, deleted devices go.
 pub fn heal_world(world: &mut World, now: SimTime) {
-    world
-        .hypervisor
-        .set_lets_go(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
+    world.hypervisor.set_lets_go(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
     world.kernel.heal(now);
 }
 

@@ -25,9 +25,7 @@ use crate::properties::{Checker, Violation, Watched};
 use crate::rng::{GENERATOR, SimRng};
 
 /// A simulated binding.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BindingKind {
     /// Models in process, on virtual time.

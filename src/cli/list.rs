@@ -25,14 +25,15 @@ pub(super) fn list(args: &ListArgs) -> Result<Exit, Problem> {
             .iter()
             .map(|p| (p.name.to_owned(), format!("{}: {}", p.title, p.statement)))
             .collect(),
-        What::Operations => castoff_ports::call::operation_names()
-            .map(|n| (n.to_owned(), String::new()))
-            .collect(),
+        What::Operations => {
+            castoff_ports::call::operation_names().map(|n| (n.to_owned(), String::new())).collect()
+        }
     };
     let text = match args.format {
         Format::Text => {
             let width = entries.iter().map(|(n, _)| n.len()).max().unwrap_or(0);
-            let lines = entries.iter().map(|(n, d)| format!("{n:<width$}  {d}").trim_end().to_owned());
+            let lines =
+                entries.iter().map(|(n, d)| format!("{n:<width$}  {d}").trim_end().to_owned());
             lines.collect::<Vec<_>>().join("\n")
         }
         Format::Json => {

@@ -66,10 +66,8 @@ fn asked(args: &ReplayArgs) -> Result<Asked, Problem> {
         });
     };
     let identity: Identity = read_json(file, "an identity that `castoff run --out` wrote")?;
-    let binding = BindingKind::ALL
-        .into_iter()
-        .find(|b| b.as_str() == identity.binding)
-        .ok_or_else(|| {
+    let binding =
+        BindingKind::ALL.into_iter().find(|b| b.as_str() == identity.binding).ok_or_else(|| {
             Problem::usage(
                 format!("{}: unknown binding {:?}", file.display(), identity.binding),
                 "the bindings that replay are direct and network",

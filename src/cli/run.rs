@@ -32,10 +32,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {
     );
     let done = AtomicU64::new(0);
     let begun = Instant::now();
-    let jobs = args.jobs.map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        usize::from,
-    );
+    let jobs = args
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let campaign = Campaign {
         cells,
         jobs,

@@ -37,11 +37,7 @@ fn runs_per_second(row: &Row) -> f64 {
 
 fn per_wall(row: &Row) -> String {
     let wall = row.wall.as_secs_f64();
-    if wall > 0.0 {
-        format!("{:.0}:1", row.simulated.as_secs_f64() / wall)
-    } else {
-        "-".to_owned()
-    }
+    if wall > 0.0 { format!("{:.0}:1", row.simulated.as_secs_f64() / wall) } else { "-".to_owned() }
 }
 
 /// The table, the findings, and one line that sums up.
@@ -49,8 +45,15 @@ pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
-        "SCENARIO", "BINDING", "POLICY", "RUNS", "ENDED", "BREAKS, AS EXPECTED", "UNEXPECTED",
-        "RUNS/S", "SIM:WALL",
+        "SCENARIO",
+        "BINDING",
+        "POLICY",
+        "RUNS",
+        "ENDED",
+        "BREAKS, AS EXPECTED",
+        "UNEXPECTED",
+        "RUNS/S",
+        "SIM:WALL",
     ]);
     for (cell, row) in results {
         let expected: Vec<&str> = row.expected.keys().copied().collect();

@@ -1,7 +1,7 @@
 //! GET volume and the volume actions: what nova calls for a volume without an attachment id.
 
 use castoff_ports::cinder::{
-    AttachStatus, Attach, ConnectionInfo, Connector, Detach, GetVolume, InitializeConnection,
+    Attach, AttachStatus, ConnectionInfo, Connector, Detach, GetVolume, InitializeConnection,
     IscsiData, TerminateConnection, Volume, VolumeAttachmentRow, VolumeStatus,
 };
 use castoff_ports::{HostName, Iqn, Refusal, VolumeId};
@@ -242,9 +242,7 @@ impl Cinder {
 
 /// Cinder's answer to a microversion that it does not speak.
 pub(crate) fn version_not_supported(asked: u16, max: u16) -> String {
-    format!(
-        "Version 3.{asked} is not supported by the API. Minimum is 3.0 and maximum is 3.{max}."
-    )
+    format!("Version 3.{asked} is not supported by the API. Minimum is 3.0 and maximum is 3.{max}.")
 }
 
 /// The iSCSI drivers' `validate_connector`: without an initiator there is nobody to map to.
@@ -284,11 +282,8 @@ pub(super) fn host_of(connector: &Connector) -> Option<HostName> {
 /// The driver deletes the target: whoever is still mapped loses the volume.
 fn remove_export(facts: &mut Facts, storage: &mut Storage, volume: &VolumeId) {
     // Every turn removes one mapping, so there are no more turns than mappings.
-    while let Some(initiator) = storage
-        .mappings()
-        .iter()
-        .find(|m| m.volume == *volume)
-        .map(|m| m.initiator.clone())
+    while let Some(initiator) =
+        storage.mappings().iter().find(|m| m.volume == *volume).map(|m| m.initiator.clone())
     {
         if !storage.unmap(facts, volume, &initiator) {
             break;

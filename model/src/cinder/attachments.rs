@@ -47,10 +47,7 @@ impl Cinder {
                 matches!(row.status, VolumeStatus::Available | VolumeStatus::InUse),
                 "available, in-use or downloading",
             ),
-            false => (
-                row.status == VolumeStatus::Available,
-                "available or downloading",
-            ),
+            false => (row.status == VolumeStatus::Available, "available or downloading"),
         };
         // A second row for the same server is live migration's, or shelve's (nova 1694530).
         let again = matches!(row.status, VolumeStatus::InUse | VolumeStatus::Reserved)
@@ -86,9 +83,7 @@ impl Cinder {
         if row.status == VolumeStatus::Error {
             return Err(in_error(409, "updated", row.id.as_str(), row.status));
         }
-        let connected = self
-            .rows_of(&row.id)
-            .any(|a| a.connection_info.is_some());
+        let connected = self.rows_of(&row.id).any(|a| a.connection_info.is_some());
         if !row.multiattach && connected && self.rows_of(&row.id).nth(1).is_some() {
             let id = &row.id;
             return Err(Refusal::http(
@@ -153,11 +148,7 @@ impl Cinder {
     }
 
     /// The attachment and its volume, if the caller may see them.
-    fn attachment_at(
-        &self,
-        caller: &Caller,
-        id: &AttachmentId,
-    ) -> Result<(usize, usize), Refusal> {
+    fn attachment_at(&self, caller: &Caller, id: &AttachmentId) -> Result<(usize, usize), Refusal> {
         self.attachments
             .iter()
             .position(|a| a.id == *id)

@@ -107,9 +107,8 @@ pub fn status<'a>(
                 | AttachStatus::Detached => None,
             })
             .min()
-            .map_or(
-                (VolumeStatus::Available, AttachStatus::Detached),
-                |(_, status, attach)| (status, attach),
-            ),
+            .map_or((VolumeStatus::Available, AttachStatus::Detached), |(_, status, attach)| {
+                (status, attach)
+            }),
     }
 }

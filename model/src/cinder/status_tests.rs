@@ -1,7 +1,7 @@
 //! Whatever the order of calls: a volume's status agrees with its rows, and its map with both.
 
-use castoff_ports::cinder::*;
 use castoff_ports::AttachmentId;
+use castoff_ports::cinder::*;
 use proptest::prelude::*;
 
 use super::tests::{

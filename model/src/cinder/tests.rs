@@ -5,8 +5,8 @@ use castoff_ports::keystone::{self, CreateToken, Role};
 use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::{AttachmentId, Auth, Refusal, Secret, SimTime, VolumeId};
 
-use super::rows::AttachmentRow;
 use super::Cinder;
+use super::rows::AttachmentRow;
 use crate::fact::{Fact, Facts};
 use crate::keystone::{Keystone, UNAUTHORIZED};
 use crate::novadb::NovaDb;
@@ -252,8 +252,8 @@ fn only_an_available_volume_can_be_reserved_and_a_multiattach_one_also_in_use() 
             b.cinder.volume_mut(&volume()).unwrap().multiattach = multiattach;
             b.set_status(status);
             let reserved = b.call(Call::Reserve(Reserve { volume_id: volume() }));
-            let free = status == VolumeStatus::Available
-                || (multiattach && status == VolumeStatus::InUse);
+            let free =
+                status == VolumeStatus::Available || (multiattach && status == VolumeStatus::InUse);
             assert_eq!(reserved.is_ok(), free, "{status:?}");
             if status == VolumeStatus::Attaching && !multiattach {
                 let message = "Invalid volume: Volume status must be available to reserve, but \

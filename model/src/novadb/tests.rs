@@ -9,12 +9,8 @@ use crate::world::Completed;
 const REQ: RequestId = RequestId(7);
 
 fn call(db: &mut NovaDb, facts: &mut Facts, call: Call) -> Result<Reply, Refusal> {
-    let mut step = Step {
-        now: SimTime::ZERO,
-        facts,
-        completed: &mut Completed::new(),
-        next_ticket: &mut 0,
-    };
+    let mut step =
+        Step { now: SimTime::ZERO, facts, completed: &mut Completed::new(), next_ticket: &mut 0 };
     db.call(&mut step, REQ, call)
 }
 
@@ -43,17 +39,11 @@ fn finish(result: EventResult) -> Call {
 }
 
 fn start_event() -> Call {
-    Call::EventStart(EventStart {
-        instance: "i".into(),
-        event: "compute_detach_volume".to_owned(),
-    })
+    Call::EventStart(EventStart { instance: "i".into(), event: "compute_detach_volume".to_owned() })
 }
 
 fn start_action() -> Call {
-    Call::ActionStart(ActionStart {
-        instance: "i".into(),
-        action: "detach_volume".to_owned(),
-    })
+    Call::ActionStart(ActionStart { instance: "i".into(), action: "detach_volume".to_owned() })
 }
 
 #[test]
@@ -92,21 +82,10 @@ fn a_destroyed_row_is_found_by_no_query_and_cannot_be_saved() {
         call(&mut db, &mut facts, by_pair),
         Err(Refusal::not_found("BlockDeviceMapping", "v1"))
     );
-    let save = Call::BdmSave(BdmSave {
-        id,
-        update: BdmUpdate::default(),
-    });
-    assert_eq!(
-        call(&mut db, &mut facts, save),
-        Err(Refusal::not_found("BlockDeviceMapping", id))
-    );
-    let by_volume = Call::BdmsByVolume(BdmsByVolume {
-        volume_id: "v1".into(),
-    });
-    assert_eq!(
-        call(&mut db, &mut facts, by_volume),
-        Ok(Reply::BdmsByVolume(vec![]))
-    );
+    let save = Call::BdmSave(BdmSave { id, update: BdmUpdate::default() });
+    assert_eq!(call(&mut db, &mut facts, save), Err(Refusal::not_found("BlockDeviceMapping", id)));
+    let by_volume = Call::BdmsByVolume(BdmsByVolume { volume_id: "v1".into() });
+    assert_eq!(call(&mut db, &mut facts, by_volume), Ok(Reply::BdmsByVolume(vec![])));
 }
 
 #[test]
@@ -115,13 +94,7 @@ fn saving_writes_the_columns_that_are_given_and_leaves_the_others() {
     let id = create(&mut db, &mut facts, "v1");
     let attachment = AttachmentId::new("a1");
     let save = |attachment_id| {
-        Call::BdmSave(BdmSave {
-            id,
-            update: BdmUpdate {
-                attachment_id,
-                connection_info: None,
-            },
-        })
+        Call::BdmSave(BdmSave { id, update: BdmUpdate { attachment_id, connection_info: None } })
     };
     call(&mut db, &mut facts, save(Some(attachment.clone()))).unwrap();
     call(&mut db, &mut facts, save(None)).unwrap();
@@ -159,15 +132,10 @@ fn an_event_that_ends_in_error_marks_its_action() {
 fn actions_are_listed_newest_first() {
     let (mut db, mut facts) = (NovaDb::new(), Facts::new());
     for action in ["attach_volume", "detach_volume"] {
-        let start = ActionStart {
-            instance: "i".into(),
-            action: action.to_owned(),
-        };
+        let start = ActionStart { instance: "i".into(), action: action.to_owned() };
         call(&mut db, &mut facts, Call::ActionStart(start)).unwrap();
     }
-    let list = Call::ActionsByInstance(ActionsByInstance {
-        instance: "i".into(),
-    });
+    let list = Call::ActionsByInstance(ActionsByInstance { instance: "i".into() });
     match call(&mut db, &mut facts, list) {
         Ok(Reply::ActionsByInstance(actions)) => {
             let names: Vec<_> = actions.iter().map(|a| a.action.as_str()).collect();

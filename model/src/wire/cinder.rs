@@ -33,12 +33,8 @@ pub fn cinder(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Re
     if world.release.cinder == CinderRelease::Ocata && path.is_attachments() {
         return fault(&Refusal::http(404, NO_RESOURCE));
     }
-    let versions = Versions {
-        service: "volume",
-        major: 3,
-        min: 0,
-        max: world.cinder.max_microversion(),
-    };
+    let versions =
+        Versions { service: "volume", major: 3, min: 0, max: world.cinder.max_microversion() };
     let minor = match versions.asked(headers) {
         Ok(minor) => minor,
         Err(refusal) => {
@@ -68,19 +64,15 @@ pub fn cinder(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Re
 fn versioned(response: &mut Response<Vec<u8>>, version: &str) {
     let headers = response.headers_mut();
     set(headers, API_VERSION, version);
-    headers.insert(
-        http::header::VARY,
-        HeaderValue::from_static("OpenStack-API-Version"),
-    );
+    headers.insert(http::header::VARY, HeaderValue::from_static("OpenStack-API-Version"));
 }
 
 /// The volume whose attachments remain to be listed when one of them has been deleted.
 fn remaining_list(world: &World, call: &Call) -> Option<VolumeId> {
     match call {
-        Call::AttachmentDelete(c) => world
-            .cinder
-            .attachment(&c.attachment_id)
-            .map(|row| row.volume_id.clone()),
+        Call::AttachmentDelete(c) => {
+            world.cinder.attachment(&c.attachment_id).map(|row| row.volume_id.clone())
+        }
         _ => None,
     }
 }
@@ -162,10 +154,9 @@ impl<'a> Path<'a> {
         }
         let method = request.method();
         match self.rest.as_slice() {
-            ["volumes", id] if method == Method::GET => Ok(Call::GetVolume(GetVolume {
-                volume_id: (*id).into(),
-                microversion: minor,
-            })),
+            ["volumes", id] if method == Method::GET => {
+                Ok(Call::GetVolume(GetVolume { volume_id: (*id).into(), microversion: minor }))
+            }
             ["volumes", id, "action"] if method == Method::POST => {
                 volume_action((*id).into(), request.body())
             }
@@ -174,9 +165,7 @@ impl<'a> Path<'a> {
                 attachment_update((*id).into(), request.body())
             }
             ["attachments", id] if method == Method::DELETE => {
-                Ok(Call::AttachmentDelete(AttachmentDelete {
-                    attachment_id: (*id).into(),
-                }))
+                Ok(Call::AttachmentDelete(AttachmentDelete { attachment_id: (*id).into() }))
             }
             ["attachments", id, "action"] if method == Method::POST && minor >= COMPLETE => {
                 match action(request.body())? {

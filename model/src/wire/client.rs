@@ -35,11 +35,7 @@ pub fn encode(call: &Call, cx: &CallCx) -> Option<Request<Vec<u8>>> {
     *request.method_mut() = parts.method;
     if let Some(body) = parts.body {
         *request.body_mut() = body.to_string().into_bytes();
-        set(
-            request.headers_mut(),
-            http::header::CONTENT_TYPE,
-            "application/json",
-        );
+        set(request.headers_mut(), http::header::CONTENT_TYPE, "application/json");
     }
     let headers = request.headers_mut();
     headers.extend(parts.headers);
@@ -74,9 +70,7 @@ pub fn decode(call: &Call, response: Response<Vec<u8>>) -> Result<Reply, Failure
         | Call::Host(_)
         | Call::Runtime(_) => None,
     };
-    reply.ok_or_else(|| Failure::NoReply {
-        system: call.system().to_owned(),
-    })
+    reply.ok_or_else(|| Failure::NoReply { system: call.system().to_owned() })
 }
 
 /// What differs from request to request.
@@ -89,12 +83,7 @@ struct Parts {
 
 impl Parts {
     fn new(method: Method, path: String) -> Parts {
-        Parts {
-            method,
-            path,
-            headers: HeaderMap::new(),
-            body: None,
-        }
+        Parts { method, path, headers: HeaderMap::new(), body: None }
     }
 
     fn body(mut self, body: Value) -> Parts {
@@ -234,8 +223,9 @@ fn decode_cinder(call: &cinder::Call, body: &[u8]) -> Option<cinder::Reply> {
 
 fn encode_nova(call: &nova::Call) -> Parts {
     let version = |Microversion(minor): Microversion| format!("compute 2.{minor}");
-    let attachments =
-        |server: &castoff_ports::InstanceId| format!("/v2.1/servers/{server}/os-volume_attachments");
+    let attachments = |server: &castoff_ports::InstanceId| {
+        format!("/v2.1/servers/{server}/os-volume_attachments")
+    };
     match call {
         nova::Call::DeleteVolumeAttachment(c) => {
             let path = format!("{}/{}", attachments(&c.server_id), c.volume_id);
@@ -246,10 +236,8 @@ fn encode_nova(call: &nova::Call) -> Parts {
                 .version(&version(c.microversion))
                 .body(json!({"volumeAttachment": {"volumeId": c.volume_id}}))
         }
-        nova::Call::ListVolumeAttachments(c) => {
-            Parts::new(Method::GET, attachments(&c.server_id))
-                .version(&version(Microversion::ATTACHMENT_ID))
-        }
+        nova::Call::ListVolumeAttachments(c) => Parts::new(Method::GET, attachments(&c.server_id))
+            .version(&version(Microversion::ATTACHMENT_ID)),
         nova::Call::ListInstanceActions(c) => {
             let path = format!("/v2.1/servers/{}/os-instance-actions", c.server_id);
             Parts::new(Method::GET, path).version(&version(Microversion::ATTACHMENT_ID))

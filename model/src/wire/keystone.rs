@@ -17,15 +17,10 @@ const NOT_ROUTED: &str = "The requested URL was not found on the server. If you 
     manually please check your spelling and try again.";
 
 /// Answers a request as keystone does.
-pub fn keystone(
-    world: &mut World,
-    now: SimTime,
-    request: &Request<Vec<u8>>,
-) -> Response<Vec<u8>> {
-    let mut response = answer(world, now, request).unwrap_or_else(|refusal| keystone_error(&refusal));
-    response
-        .headers_mut()
-        .insert(http::header::VARY, HeaderValue::from_static("X-Auth-Token"));
+pub fn keystone(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
+    let mut response =
+        answer(world, now, request).unwrap_or_else(|refusal| keystone_error(&refusal));
+    response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("X-Auth-Token"));
     response
 }
 
@@ -70,10 +65,7 @@ fn parse(request: &Request<Vec<u8>>) -> Result<Call, Refusal> {
     match *request.method() {
         Method::POST => create(request.body()).map(Call::CreateToken),
         Method::GET => validate(request).map(Call::ValidateToken),
-        _ => Err(Refusal::http(
-            405,
-            "The method is not allowed for the requested URL.",
-        )),
+        _ => Err(Refusal::http(405, "The method is not allowed for the requested URL.")),
     }
 }
 
@@ -93,24 +85,19 @@ fn validate(request: &Request<Vec<u8>>) -> Result<ValidateToken, Refusal> {
 
 /// Only password and project scope: what a client of a detach needs.
 fn create(body: &[u8]) -> Result<CreateToken, Refusal> {
-    let missing = |what: &str| Refusal::http(400, format!("Expecting to find {what} in request body. {BLAME}"));
+    let missing = |what: &str| {
+        Refusal::http(400, format!("Expecting to find {what} in request body. {BLAME}"))
+    };
     let body: Value = serde_json::from_slice(body).map_err(|_| missing("valid JSON"))?;
     let auth = body.get("auth").ok_or_else(|| missing("auth"))?;
     let methods = auth.pointer("/identity/methods").and_then(Value::as_array);
     let methods = methods.ok_or_else(|| missing("methods"))?;
     if !methods.iter().any(|method| method == "password") {
-        return Err(Refusal::http(
-            401,
-            "Attempted to authenticate with an unsupported method.",
-        ));
+        return Err(Refusal::http(401, "Attempted to authenticate with an unsupported method."));
     }
     let text = |path: &str| auth.pointer(path).and_then(Value::as_str);
     // Users and projects go by one name here, their id.
-    let named = |path: &str| {
-        ["id", "name"]
-            .iter()
-            .find_map(|key| text(&format!("{path}/{key}")))
-    };
+    let named = |path: &str| ["id", "name"].iter().find_map(|key| text(&format!("{path}/{key}")));
     let user = named("/identity/password/user").ok_or_else(|| missing("user"))?;
     let password = text("/identity/password/user/password").ok_or_else(|| missing("password"))?;
     let project = named("/scope/project").ok_or_else(|| missing("project"))?;
@@ -118,9 +105,5 @@ fn create(body: &[u8]) -> Result<CreateToken, Refusal> {
     if domain != "default" {
         return Err(Refusal::http(401, UNAUTHORIZED));
     }
-    Ok(CreateToken {
-        user: user.into(),
-        password: Secret::new(password),
-        project: project.into(),
-    })
+    Ok(CreateToken { user: user.into(), password: Secret::new(password), project: project.into() })
 }

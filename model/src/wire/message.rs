@@ -42,10 +42,7 @@ pub(super) fn set_secret(headers: &mut HeaderMap, name: HeaderName, value: &Secr
 
 pub(super) fn auth(headers: &HeaderMap) -> Auth {
     let secret = |name| header(headers, name).map(Secret::new);
-    Auth {
-        token: secret(AUTH_TOKEN),
-        service_token: secret(SERVICE_TOKEN),
-    }
+    Auth { token: secret(AUTH_TOKEN), service_token: secret(SERVICE_TOKEN) }
 }
 
 /// The caller's request, `req-7`; none when it names none of ours.
@@ -71,9 +68,7 @@ impl Versions {
     pub(super) fn asked(&self, headers: &HeaderMap) -> Result<u16, Refusal> {
         let asked = header(headers, API_VERSION)
             .and_then(|value| {
-                value
-                    .split(',')
-                    .find_map(|part| part.trim().strip_prefix(self.service))
+                value.split(',').find_map(|part| part.trim().strip_prefix(self.service))
             })
             .map(str::trim);
         asked.map_or(Ok(self.min), |text| self.minor(text))
@@ -117,9 +112,7 @@ impl Versions {
 pub(super) fn empty(status: StatusCode) -> Response<Vec<u8>> {
     let mut response = Response::new(Vec::new());
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
     response
 }
 
@@ -169,9 +162,7 @@ pub(super) fn keystone_error(refusal: &Refusal) -> Response<Vec<u8>> {
     let error = json!({"error": {"code": code, "message": message, "title": title}});
     let mut response = json(status, &error);
     if status == StatusCode::UNAUTHORIZED {
-        response
-            .headers_mut()
-            .insert(http::header::WWW_AUTHENTICATE, KEYSTONE_URI);
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, KEYSTONE_URI);
     }
     response
 }
@@ -188,8 +179,5 @@ fn status(code: u16) -> StatusCode {
 /// The message of an error body, whoever's: the first object in it that has one.
 pub(super) fn error_message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
-    body.as_object()?
-        .values()
-        .find_map(|error| error.get("message")?.as_str())
-        .map(str::to_owned)
+    body.as_object()?.values().find_map(|error| error.get("message")?.as_str()).map(str::to_owned)
 }

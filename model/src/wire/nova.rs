@@ -21,12 +21,8 @@ use castoff_ports::SimTime;
 
 const LEGACY_VERSION: HeaderName = HeaderName::from_static("x-openstack-nova-api-version");
 
-const VERSIONS: Versions = Versions {
-    service: "compute",
-    major: 2,
-    min: 1,
-    max: Microversion::LATEST.0,
-};
+const VERSIONS: Versions =
+    Versions { service: "compute", major: 2, min: 1, max: Microversion::LATEST.0 };
 
 /// Microversions from which on an attachment shows its tag, and its delete_on_termination.
 const TAG: u16 = 70;
@@ -60,14 +56,10 @@ pub fn nova_request(
             })
         }
         ["servers", server, "os-volume_attachments"] if method == Method::GET => {
-            Call::ListVolumeAttachments(ListVolumeAttachments {
-                server_id: (*server).into(),
-            })
+            Call::ListVolumeAttachments(ListVolumeAttachments { server_id: (*server).into() })
         }
         ["servers", server, "os-instance-actions"] if method == Method::GET => {
-            Call::ListInstanceActions(ListInstanceActions {
-                server_id: (*server).into(),
-            })
+            Call::ListInstanceActions(ListInstanceActions { server_id: (*server).into() })
         }
         _ => return Err(Refusal::http(404, NO_RESOURCE)),
     };
@@ -101,9 +93,7 @@ pub fn nova_response_at(
             let mut response = fault(refusal);
             if response.status() != StatusCode::UNAUTHORIZED {
                 let utf8 = HeaderValue::from_static("application/json; charset=UTF-8");
-                response
-                    .headers_mut()
-                    .insert(http::header::CONTENT_TYPE, utf8);
+                response.headers_mut().insert(http::header::CONTENT_TYPE, utf8);
             }
             response
         }
@@ -126,9 +116,7 @@ fn success(minor: u16, reply: &Reply) -> Response<Vec<u8>> {
         Reply::CreateVolumeAttachment(None) => {
             let mut response = empty(StatusCode::ACCEPTED);
             let html = HeaderValue::from_static("text/html; charset=UTF-8");
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, html);
+            response.headers_mut().insert(http::header::CONTENT_TYPE, html);
             response
         }
         Reply::CreateVolumeAttachment(Some(made)) => {

@@ -17,11 +17,8 @@ const DAY: i64 = 86_400_000_000;
 pub(super) fn encode(info: &TokenInfo, issued_at: SimTime) -> Value {
     let domain = json!({"id": "default", "name": "Default"});
     let (user, project) = (info.user_id.as_str(), info.project_id.as_str());
-    let roles: Vec<Value> = info
-        .roles
-        .iter()
-        .map(|role| json!({"id": role_id(*role), "name": role}))
-        .collect();
+    let roles: Vec<Value> =
+        info.roles.iter().map(|role| json!({"id": role_id(*role), "name": role})).collect();
     json!({"token": {
         "methods": ["password"],
         "user": {"domain": domain, "id": user, "name": user, "password_expires_at": null},
@@ -61,10 +58,7 @@ pub(super) fn decode(body: &[u8]) -> Option<TokenInfo> {
 
 /// The token of a 201 response: its id is a header.
 pub(super) fn issued(token: &str, body: &[u8]) -> Option<IssuedToken> {
-    Some(IssuedToken {
-        token: Secret::new(token),
-        info: decode(body)?,
-    })
+    Some(IssuedToken { token: Secret::new(token), info: decode(body)? })
 }
 
 fn role_id(role: Role) -> &'static str {

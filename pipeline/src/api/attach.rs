@@ -123,8 +123,7 @@ async fn destroy_unanswered_bdm(
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<(), NovaError> {
-    let lookup =
-        BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
+    let lookup = BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
     match cx.call(lookup).await {
         Ok(bdm) => Ok(cx.call(BdmDestroy { id: bdm.id }).await?),
         Err(Failure::Refused(Refusal::NotFound { .. })) => Ok(()),

@@ -56,10 +56,9 @@ pub async fn check_and_begin_detach(
     }
     match volume_api::begin_detaching(cx, &volume.id).await {
         // nova bug 1515637: cinder's 400 is a volume in the wrong state.
-        Err(e @ NovaError::InvalidInput { .. }) => Err(NovaError::InvalidVolume {
-            volume: volume.id.clone(),
-            reason: e.format_message(),
-        }),
+        Err(e @ NovaError::InvalidInput { .. }) => {
+            Err(NovaError::InvalidVolume { volume: volume.id.clone(), reason: e.format_message() })
+        }
         other => other,
     }
 }
@@ -116,10 +115,7 @@ pub(super) fn check_instance_state(
 }
 
 /// The decorator `check_instance_host(check_is_up=True)`: the host to cast to.
-async fn check_instance_host(
-    cx: &Context<'_>,
-    instance: &Instance,
-) -> Result<HostName, NovaError> {
+async fn check_instance_host(cx: &Context<'_>, instance: &Instance) -> Result<HostName, NovaError> {
     let host = instance_host(instance)?;
     if cx.policy().compute_is_up_check {
         let service = cx.call(ServiceByHost { host: host.clone() }).await?;

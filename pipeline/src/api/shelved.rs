@@ -52,11 +52,7 @@ async fn local_cleanup_bdm_volume(
     Ok(cx.call(BdmDestroy { id: bdm.id }).await?)
 }
 
-async fn release_volume(
-    cx: &Context<'_>,
-    bdm: &Bdm,
-    instance: &Instance,
-) -> Result<(), NovaError> {
+async fn release_volume(cx: &Context<'_>, bdm: &Bdm, instance: &Instance) -> Result<(), NovaError> {
     if let Some(attachment) = &bdm.attachment_id {
         return volume_api::attachment_delete(cx, attachment).await;
     }

@@ -1,8 +1,8 @@
 //! `get_connector_properties`: what cinder is told of this host. And os-brick's two entrances.
 
+use castoff_ports::Iqn;
 use castoff_ports::cinder::{Connector, IscsiData};
 use castoff_ports::host::InitiatorName;
-use castoff_ports::Iqn;
 
 use super::execute::{OK, execute};
 use super::{BrickError, iscsi_v1_12, iscsi_v7, iscsi_v7_connect};

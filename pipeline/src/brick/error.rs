@@ -58,7 +58,9 @@ pub enum BrickError {
         others: Vec<BrickError>,
     },
     /// Multipath is configured or found, and this version handles single paths only.
-    #[error("use multipath for {what}: only single paths are supported, needs volume_use_multipath=false")]
+    #[error(
+        "use multipath for {what}: only single paths are supported, needs volume_use_multipath=false"
+    )]
     MultipathUnsupported {
         /// What asked for it.
         what: String,

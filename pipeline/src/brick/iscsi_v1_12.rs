@@ -16,7 +16,7 @@ use super::connector::connect_volume_lock;
 use super::error::Chainer;
 use super::execute::{OK, execute};
 use super::scsi::{
-    Target, disconnect_from_iscsi_portal, plain, remove_scsi_device, removal_pause, set_chap,
+    Target, disconnect_from_iscsi_portal, plain, removal_pause, remove_scsi_device, set_chap,
 };
 use crate::context::Context;
 

@@ -14,7 +14,7 @@ use castoff_ports::{DeviceName, Iqn, Lun, Portal};
 use super::connector::connect_volume_lock;
 use super::error::Chainer;
 use super::execute::{ANY, OK, execute};
-use super::scsi::{Target, disconnect_from_iscsi_portal, remove_scsi_device, removal_pause};
+use super::scsi::{Target, disconnect_from_iscsi_portal, removal_pause, remove_scsi_device};
 use super::{BrickError, parse};
 use crate::context::Context;
 
@@ -44,12 +44,8 @@ pub(crate) async fn disconnect_volume(
     data: &IscsiData,
     force: bool,
 ) -> Result<(), BrickError> {
-    let how = Cleanup {
-        this_target_only: false,
-        force,
-        ignore_errors: false,
-        is_disconnect_call: true,
-    };
+    let how =
+        Cleanup { this_target_only: false, force, ignore_errors: false, is_disconnect_call: true };
     let scope = cx.policy().connect_volume_lock;
     cx.port.locked(connect_volume_lock(cx), scope, cleanup_connection(cx, data, how)).await
 }
@@ -126,10 +122,7 @@ async fn get_connection_devices(
 ) -> Result<(Vec<Connection>, Vec<DeviceName>), BrickError> {
     let nodes = execute(cx, || Nodes {}, ANY).await?;
     if !nodes.stderr.is_empty() {
-        cx.warning(format!(
-            "Couldn't find iSCSI nodes because iscsiadm err: {}",
-            nodes.stderr
-        ));
+        cx.warning(format!("Couldn't find iSCSI nodes because iscsiadm err: {}", nodes.stderr));
     }
     let out = execute(cx, || Sessions {}, &[0, 21, 255]).await?;
     if !out.stderr.is_empty() {
@@ -216,7 +209,9 @@ async fn wait_for_volumes_removal(
         let Some(device) = devices.get(next) else { return Ok(()) };
         match removal_pause(cx.policy().removal_wait, look) {
             Some(pause) => cx.port.sleep(pause).await?,
-            None => return Err(BrickError::VolumePathNotRemoved { path: format!("/dev/{device}") }),
+            None => {
+                return Err(BrickError::VolumePathNotRemoved { path: format!("/dev/{device}") });
+            }
         }
         look += 1;
     }
@@ -265,7 +260,8 @@ mod tests {
     #[test]
     fn a_target_behind_every_portal_is_the_volumes_own() {
         let iqn = Iqn::new("iqn.a");
-        let found = [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.a"), ("10.0.0.1:3260", "iqn.b")];
+        let found =
+            [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.a"), ("10.0.0.1:3260", "iqn.b")];
         let portals = volume_portals(&found, &iqn);
         assert_eq!(portals.len(), 2);
         assert!(portals.iter().all(|(_, i)| *i == iqn));

@@ -79,10 +79,7 @@ async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<Str
 }
 
 /// `_connect_vol`: logs in, scans and waits for the disk. Errors on the way mean "not found".
-async fn connect_vol(
-    cx: &Context<'_>,
-    data: &IscsiData,
-) -> Result<Option<DeviceName>, BrickError> {
+async fn connect_vol(cx: &Context<'_>, data: &IscsiData) -> Result<Option<DeviceName>, BrickError> {
     let portal = &data.target_portal;
     let session = match connect_to_iscsi_portal(cx, data).await {
         Ok(session) => session,

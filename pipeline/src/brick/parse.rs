@@ -23,8 +23,8 @@ pub struct Session<'a> {
 pub fn sessions(stdout: &str) -> Result<Vec<Session<'_>>, BrickError> {
     let mut sessions = Vec::with_capacity(4);
     for line in stdout.lines().filter(|l| !l.is_empty()) {
-        let (transport, session) = session(line)
-            .ok_or_else(|| BrickError::UnreadableSession { line: line.to_owned() })?;
+        let (transport, session) =
+            session(line).ok_or_else(|| BrickError::UnreadableSession { line: line.to_owned() })?;
         if matches!(transport, "tcp:" | "iser:") {
             sessions.push(session);
         }
@@ -63,10 +63,7 @@ pub fn discoverydb<'a>(stdout: &'a str, portal: &str) -> Vec<(&'a str, &'a str)>
     };
     let mut found = Vec::new();
     let mut lines = stdout.lines().skip_while(|l| *l != "SENDTARGETS:");
-    if !lines
-        .by_ref()
-        .any(|l| l.strip_prefix("DiscoveryAddress: ").is_some_and(wanted))
-    {
+    if !lines.by_ref().any(|l| l.strip_prefix("DiscoveryAddress: ").is_some_and(wanted)) {
         return found;
     }
     let (mut iqn, mut ip) = ("", "");

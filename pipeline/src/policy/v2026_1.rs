@@ -40,12 +40,7 @@ pub fn policy() -> Policy {
         attach_busy_error: false,
         brick: Brick::V7,
         connect_volume_lock: LockScope::External,
-        flush: Flush {
-            attempts: 3,
-            interval_s: 10,
-            timeout_s: Some(300),
-            failure_is_fatal: true,
-        },
+        flush: Flush { attempts: 3, interval_s: 10, timeout_s: Some(300), failure_is_fatal: true },
         removal_wait: RemovalWait::Poll { checks: 61, interval_ms: 500 },
         command_timeout_s: Some(600),
     }

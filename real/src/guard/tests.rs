@@ -14,10 +14,7 @@ const OURS: &str = "iqn.2010-10.org.openstack:volume-ours";
 const THEIRS: &str = "iqn.2010-10.org.openstack:volume-theirs";
 
 fn guard() -> Guard {
-    Guard {
-        domains: vec!["ours".into()],
-        targets: vec![("10.0.0.1:3260".into(), OURS.into())],
-    }
+    Guard { domains: vec!["ours".into()], targets: vec![("10.0.0.1:3260".into(), OURS.into())] }
 }
 
 /// sdb is ours; sdc is another target's, sdd our target's through a portal that was not named.
@@ -30,27 +27,17 @@ fn machine() -> fake::Host {
     host.session(3, "10.0.0.2", OURS);
     host.disk(3, 1, "sdd");
     host.write("sys/devices/pci0000:00/ata1/0:0:0:0/model", "SSD");
-    host.link(
-        "sys/block/sda/device",
-        "../../devices/pci0000:00/ata1/0:0:0:0",
-    );
+    host.link("sys/block/sda/device", "../../devices/pci0000:00/ata1/0:0:0:0");
     host
 }
 
 fn delete(name: &str) -> host::Call {
-    host::Call::DeleteDevice(DeleteDevice {
-        device: name.into(),
-    })
+    host::Call::DeleteDevice(DeleteDevice { device: name.into() })
 }
 
 fn disk(source: &Path) -> GuestDisk {
     let source_dev = source.display().to_string();
-    GuestDisk {
-        target_dev: "vdb".to_owned(),
-        source_dev,
-        serial: None,
-        alias: None,
-    }
+    GuestDisk { target_dev: "vdb".to_owned(), source_dev, serial: None, alias: None }
 }
 
 #[test]
@@ -60,9 +47,7 @@ fn a_call_on_a_domain_that_was_not_named_is_refused() {
     let sdb = disk(&sysfs.node(&"sdb".into()));
     let calls = |id: &str| {
         [
-            libvirt::Call::GetInfo(GetInfo {
-                instance: id.into(),
-            }),
+            libvirt::Call::GetInfo(GetInfo { instance: id.into() }),
             libvirt::Call::AttachDeviceFlags(AttachDeviceFlags {
                 instance: id.into(),
                 disk: sdb.clone(),
@@ -75,20 +60,12 @@ fn a_call_on_a_domain_that_was_not_named_is_refused() {
                 config: true,
                 live: true,
             }),
-            libvirt::Call::CreateWaiter(CreateWaiter {
-                instance: id.into(),
-                alias: "a".into(),
-            }),
+            libvirt::Call::CreateWaiter(CreateWaiter { instance: id.into(), alias: "a".into() }),
         ]
     };
     for call in calls("theirs") {
         let error = guard.libvirt(&call, &sysfs).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("domain theirs: the domain was not named"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("domain theirs: the domain was not named"), "{error}");
     }
     for call in calls("ours") {
         assert_eq!(guard.libvirt(&call, &sysfs), Ok(()));
@@ -104,25 +81,12 @@ fn only_a_disk_of_a_named_target_is_given_to_a_guest() {
     let sysfs = machine.sysfs();
     let attach = |source: &Path| {
         let disk = disk(source);
-        let call = AttachDeviceFlags {
-            instance: "ours".into(),
-            disk,
-            config: false,
-            live: true,
-        };
+        let call = AttachDeviceFlags { instance: "ours".into(), disk, config: false, live: true };
         guard.libvirt(&libvirt::Call::AttachDeviceFlags(call), &sysfs)
     };
     assert_eq!(attach(&sysfs.dev.join("sdb")), Ok(()));
     assert_eq!(attach(&sysfs.dev.join("disk/by-path/ours")), Ok(()));
-    for other in [
-        "sdc",
-        "sda",
-        "sdz",
-        "disk/by-path/theirs",
-        "../etc/shadow",
-        "",
-        ".",
-    ] {
+    for other in ["sdc", "sda", "sdz", "disk/by-path/theirs", "../etc/shadow", "", "."] {
         assert!(attach(&sysfs.dev.join(other)).is_err(), "{other}");
     }
 }
@@ -133,14 +97,8 @@ fn a_command_on_a_target_or_portal_that_was_not_named_is_refused() {
     let calls = |portal: &str, iqn: &str| {
         let (iqn, portal) = (Iqn::new(iqn), Portal::new(portal));
         [
-            iscsi::Call::Login(Login {
-                iqn: iqn.clone(),
-                portal: portal.clone(),
-            }),
-            iscsi::Call::Logout(Logout {
-                iqn: iqn.clone(),
-                portal: portal.clone(),
-            }),
+            iscsi::Call::Login(Login { iqn: iqn.clone(), portal: portal.clone() }),
+            iscsi::Call::Logout(Logout { iqn: iqn.clone(), portal: portal.clone() }),
             iscsi::Call::NodeDelete(NodeDelete { iqn, portal }),
         ]
     };
@@ -164,15 +122,9 @@ fn a_disk_is_deleted_flushed_or_asked_only_when_it_came_through_a_named_target()
         let device = DeviceName::new(device);
         let calls = [
             delete(device.as_str()),
-            host::Call::FlushBufs(FlushBufs {
-                device: device.clone(),
-            }),
-            host::Call::ScsiId(ScsiId {
-                device: device.clone(),
-            }),
-            host::Call::UnlinkByIdLinks(UnlinkByIdLinks {
-                devices: vec![device],
-            }),
+            host::Call::FlushBufs(FlushBufs { device: device.clone() }),
+            host::Call::ScsiId(ScsiId { device: device.clone() }),
+            host::Call::UnlinkByIdLinks(UnlinkByIdLinks { devices: vec![device] }),
         ];
         for call in calls {
             assert!(guard.host(&call, &sysfs).is_err(), "{}", call.describe());
@@ -183,20 +135,14 @@ fn a_disk_is_deleted_flushed_or_asked_only_when_it_came_through_a_named_target()
 #[test]
 fn a_device_that_is_gone_is_told_from_one_that_is_someone_elses() {
     let (guard, machine) = (guard(), machine());
-    assert_eq!(
-        guard.host(&delete("sdx"), &machine.sysfs()),
-        Ok(Presence::Gone)
-    );
+    assert_eq!(guard.host(&delete("sdx"), &machine.sysfs()), Ok(Presence::Gone));
 }
 
 #[test]
 fn a_device_name_cannot_lead_out_of_its_directory() {
     let (guard, machine) = (guard(), machine());
     for name in ["", ".", "..", "../block/sdb", "sdb/../sdc"] {
-        assert!(
-            guard.host(&delete(name), &machine.sysfs()).is_err(),
-            "{name:?}"
-        );
+        assert!(guard.host(&delete(name), &machine.sysfs()).is_err(), "{name:?}");
     }
 }
 
@@ -207,10 +153,7 @@ fn a_multipath_map_is_ours_only_when_all_its_paths_are() {
     machine.write("sys/block/dm-1/slaves/sdb/x", "");
     machine.write("sys/block/dm-1/slaves/sdc/x", "");
     let flush = |d: &str| host::Call::FlushBufs(FlushBufs { device: d.into() });
-    assert_eq!(
-        guard.host(&flush("dm-0"), &machine.sysfs()),
-        Ok(Presence::Named)
-    );
+    assert_eq!(guard.host(&flush("dm-0"), &machine.sysfs()), Ok(Presence::Named));
     assert!(guard.host(&flush("dm-1"), &machine.sysfs()).is_err());
 }
 
@@ -219,12 +162,7 @@ fn a_scsi_host_is_scanned_only_for_a_named_target() {
     let (guard, machine) = (guard(), machine());
     machine.write("sys/class/scsi_host/host0/scan", "");
     let scan = |host: u32| {
-        let hctl = Hctl {
-            host,
-            channel: 0,
-            target: 0,
-            lun: Lun(1),
-        };
+        let hctl = Hctl { host, channel: 0, target: 0, lun: Lun(1) };
         guard.host(&host::Call::ScanLun(ScanLun { hctl }), &machine.sysfs())
     };
     assert_eq!(scan(1), Ok(Presence::Named));

@@ -44,10 +44,7 @@ impl Host {
             &format!("{iqn}\n"),
         );
         let connection = format!("sys/class/iscsi_connection/connection{sid}:0");
-        self.write(
-            &format!("{connection}/persistent_address"),
-            &format!("{address}\n"),
-        );
+        self.write(&format!("{connection}/persistent_address"), &format!("{address}\n"));
         self.write(&format!("{connection}/persistent_port"), "3260\n");
         self.write(&format!("sys/class/scsi_host/host{sid}/scan"), "");
         let device = format!("../../../devices/platform/host{sid}");
@@ -60,10 +57,7 @@ impl Host {
         let path = format!("platform/host{sid}/session{sid}/target{sid}:0:0/{address}");
         self.write(&format!("sys/devices/{path}/delete"), "");
         fs::create_dir_all(self.root().join(format!("sys/devices/{path}/block/{name}"))).unwrap();
-        self.link(
-            &format!("sys/block/{name}/device"),
-            &format!("../../devices/{path}"),
-        );
+        self.link(&format!("sys/block/{name}/device"), &format!("../../devices/{path}"));
         self.write(&format!("dev/{name}"), "");
     }
 }

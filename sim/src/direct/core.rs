@@ -217,12 +217,7 @@ impl Core {
     }
 
     /// The answer of this slot is known; it reaches the caller `back` later.
-    pub(super) fn answer(
-        &self,
-        slot: u32,
-        result: Result<Reply, Failure>,
-        back: (u32, u32),
-    ) {
+    pub(super) fn answer(&self, slot: u32, result: Result<Reply, Failure>, back: (u32, u32)) {
         {
             let mut slots = self.slots.borrow_mut();
             // A slot lives until its reply has arrived, so it is there.
@@ -275,9 +270,8 @@ impl Core {
     }
 
     fn effect(self: &Rc<Self>, slot: u32) {
-        let Some((cx, call)) = self.slots.borrow_mut()[slot as usize]
-            .as_mut()
-            .and_then(|s| s.call.take())
+        let Some((cx, call)) =
+            self.slots.borrow_mut()[slot as usize].as_mut().and_then(|s| s.call.take())
         else {
             return;
         };
@@ -352,8 +346,7 @@ impl Core {
     fn drop_tasks(&self, process: Process, incarnation: u32) {
         let mut dead = Vec::new();
         for (id, task) in self.tasks.borrow_mut().iter_mut().enumerate() {
-            if task.as_ref().is_some_and(|t| t.process == process && t.incarnation == incarnation)
-            {
+            if task.as_ref().is_some_and(|t| t.process == process && t.incarnation == incarnation) {
                 dead.extend(task.take());
                 self.free_tasks.borrow_mut().push(id as u32);
                 self.ready.borrow_mut().retain(|r| *r != id as u32);
@@ -370,9 +363,7 @@ impl Core {
             .borrow()
             .iter()
             .enumerate()
-            .filter(|(_, s)| {
-                s.as_ref().is_some_and(|s| s.handler == Some((process, incarnation)))
-            })
+            .filter(|(_, s)| s.as_ref().is_some_and(|s| s.handler == Some((process, incarnation))))
             .map(|(id, _)| id as u32)
             .collect();
         for slot in waiting {
@@ -387,8 +378,7 @@ impl Core {
         if !life.dead {
             return;
         }
-        self.lives[process as usize]
-            .set(Life { incarnation: life.incarnation + 1, dead: false });
+        self.lives[process as usize].set(Life { incarnation: life.incarnation + 1, dead: false });
         let hooks = self.hooks.borrow().clone();
         if let Some(hooks) = hooks {
             hooks.restarted(self, process);

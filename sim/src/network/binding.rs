@@ -23,12 +23,7 @@ impl NetBinding {
         NetBinding { shared }
     }
 
-    async fn over_http(
-        &self,
-        cx: &CallCx,
-        to: &'static str,
-        call: Call,
-    ) -> Result<Reply, Failure> {
+    async fn over_http(&self, cx: &CallCx, to: &'static str, call: Call) -> Result<Reply, Failure> {
         let Some(request) = client::encode(&call, cx) else {
             return Err(Refusal::Unsupported { operation: call.name().to_owned() }.into());
         };

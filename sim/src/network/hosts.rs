@@ -9,9 +9,7 @@ use castoff_model::broker::Message;
 use castoff_model::wire;
 use castoff_pipeline::{nova_api, nova_compute};
 use castoff_ports::rpc::{self, Method};
-use castoff_ports::{
-    Auth, Call, CallCx, Failure, Iqn, Portal, Process, Refusal, Reply, RequestId,
-};
+use castoff_ports::{Auth, Call, CallCx, Failure, Iqn, Portal, Process, Refusal, Reply, RequestId};
 use tokio::sync::{Notify, oneshot};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -283,11 +281,10 @@ async fn call(shared: &Rc<Shared>, cx: &CallCx, method: Method) -> Result<Reply,
     let process = shared.process(Process::NovaCompute);
     match nova_compute(&process, &port, method).await {
         Ok(returned) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
-        Err(error) => Err(Refusal::Remote {
-            exception: error.name().to_owned(),
-            message: error.to_string(),
+        Err(error) => {
+            Err(Refusal::Remote { exception: error.name().to_owned(), message: error.to_string() }
+                .into())
         }
-        .into()),
     }
 }
 

@@ -91,10 +91,7 @@ where
                     let body = body.collect().await?.to_bytes();
                     let response = handle(Request::from_parts(parts, body.to_vec())).await;
                     let (parts, body) = response.into_parts();
-                    Ok::<_, hyper::Error>(Response::from_parts(
-                        parts,
-                        Full::new(Bytes::from(body)),
-                    ))
+                    Ok::<_, hyper::Error>(Response::from_parts(parts, Full::new(Bytes::from(body))))
                 }
             });
             // The date header would read the machine's clock. A client that goes away in the

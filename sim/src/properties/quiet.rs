@@ -14,17 +14,15 @@ pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
         .filter(|w| w.accepted == Some(true))
         .filter(|w| {
             let rows = world.novadb.live_bdms();
-            let gone = !rows
-                .into_iter()
-                .any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
-            let rolled_back = world
-                .cinder
-                .volume(&w.volume)
-                .is_some_and(|v| v.status == VolumeStatus::InUse);
-            let told = world.novadb.faults().iter().any(|f| f.request == w.request)
-                || world.novadb.actions().iter().any(|a| {
-                    a.request_id == w.request && a.message.as_deref() == Some("Error")
-                });
+            let gone =
+                !rows.into_iter().any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
+            let rolled_back =
+                world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::InUse);
+            let told =
+                world.novadb.faults().iter().any(|f| f.request == w.request)
+                    || world.novadb.actions().iter().any(|a| {
+                        a.request_id == w.request && a.message.as_deref() == Some("Error")
+                    });
             !gone && !rolled_back && !told
         })
         .map(|w| (w.request, w.volume.clone()))
@@ -58,10 +56,8 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
         }
     }
     for node in world.kernel.nodes() {
-        let used = world
-            .kernel
-            .sessions()
-            .any(|s| s.target == node.target && s.portal == node.portal);
+        let used =
+            world.kernel.sessions().any(|s| s.target == node.target && s.portal == node.portal);
         if !used {
             found.push(format!("node record {} at {} has no session", node.target, node.portal));
         }
@@ -118,10 +114,6 @@ pub(super) fn no_orphan_detaching(checker: &mut Checker, world: &World, now: Sim
         .map(|v| v.id.clone())
         .collect();
     for volume in stuck {
-        checker.broken(
-            "L2",
-            now,
-            format!("volume {volume} is detaching and nobody works on it"),
-        );
+        checker.broken("L2", now, format!("volume {volume} is detaching and nobody works on it"));
     }
 }

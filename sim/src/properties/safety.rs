@@ -44,11 +44,8 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::EventFinished { request, event, result: EventResult::Success, .. }
             if event == "compute_detach_volume" =>
         {
-            let volume = checker
-                .watched
-                .iter()
-                .find(|w| w.request == *request)
-                .map(|w| w.volume.clone());
+            let volume =
+                checker.watched.iter().find(|w| w.request == *request).map(|w| w.volume.clone());
             if let Some(volume) = volume {
                 no_false_success(checker, world, now, &volume, "action event is Success");
             }
@@ -63,12 +60,7 @@ fn is_live(world: &World, volume: &VolumeId) -> bool {
 
 /// S01. A volume may be a live disk without an attachment while an attach is under way: pike
 /// writes the attachment row with os-attach, after the guest has the disk.
-fn no_available_while_live(
-    checker: &mut Checker,
-    world: &World,
-    now: SimTime,
-    volume: &VolumeId,
-) {
+fn no_available_while_live(checker: &mut Checker, world: &World, now: SimTime, volume: &VolumeId) {
     let Some(row) = world.cinder.volume(volume) else { return };
     let free = match row.status {
         VolumeStatus::Available => true,
@@ -102,13 +94,7 @@ fn no_write_to_available(
 }
 
 /// S04.
-fn identity(
-    checker: &mut Checker,
-    now: SimTime,
-    meant: &VolumeId,
-    served: &VolumeId,
-    seq: u32,
-) {
+fn identity(checker: &mut Checker, now: SimTime, meant: &VolumeId, served: &VolumeId, seq: u32) {
     if meant != served {
         checker.broken(
             "S04",
@@ -139,12 +125,8 @@ fn unmap_after_remove(checker: &mut Checker, world: &World, now: SimTime, volume
 
 /// S05, at the unmap.
 fn no_lost_ack_at_unmap(checker: &mut Checker, world: &World, now: SimTime, volume: &VolumeId) {
-    let dirty: usize = world
-        .kernel
-        .devices()
-        .filter(|d| d.volume == *volume)
-        .map(|d| d.dirty.len())
-        .sum();
+    let dirty: usize =
+        world.kernel.devices().filter(|d| d.volume == *volume).map(|d| d.dirty.len()).sum();
     if dirty > 0 {
         checker.broken(
             "S05",
@@ -163,10 +145,8 @@ fn no_false_success(
     claim: &str,
 ) {
     let live = is_live(world, volume);
-    let config = world
-        .hypervisor
-        .config_disks()
-        .any(|(_, disk)| disk.serial.as_ref() == Some(volume));
+    let config =
+        world.hypervisor.config_disks().any(|(_, disk)| disk.serial.as_ref() == Some(volume));
     let place = match (live, config) {
         (false, false) => return,
         (true, false) => "the live domain",

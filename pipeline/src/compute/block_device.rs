@@ -1,0 +1,163 @@
+//! `DriverVolumeBlockDevice.detach`: the four steps of a detach on the compute host (A8, A9).
+//!
+//! Only step 2 is rolled back (os-roll_detaching). A failure after it leaves guest and host
+//! disconnected, the BDM in place and the volume `detaching`.
+
+use castoff_ports::cinder::{Connector, Volume};
+use castoff_ports::novadb::{Bdm, SourceType};
+use castoff_ports::runtime::LockScope;
+use castoff_ports::trace::Note;
+use castoff_ports::{AttachmentId, InstanceId, VolumeId};
+
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::policy::VolumeApi;
+use crate::{virt, volume_api};
+
+/// A BDM with the driver class that its source_type chooses.
+pub struct DriverVolumeBlockDevice {
+    /// The row.
+    pub bdm: Bdm,
+}
+
+/// `driver_block_device.convert_volume`.
+///
+/// The classes for images, snapshots and blank volumes differ in how the volume comes to be, which
+/// is over when a BDM is detached; all four share one `detach`.
+pub fn convert_volume(bdm: Bdm) -> DriverVolumeBlockDevice {
+    DriverVolumeBlockDevice { bdm }
+}
+
+impl DriverVolumeBlockDevice {
+    /// `detach(destroy_bdm=True)`.
+    pub async fn detach(
+        &self,
+        cx: &Context<'_>,
+        instance: &InstanceId,
+        attachment_id: Option<&AttachmentId>,
+    ) -> Result<(), NovaError> {
+        cx.station(match self.bdm.source_type {
+            SourceType::Volume => "nova.virt.block_device.DriverVolumeBlockDevice.detach",
+            SourceType::Image => "nova.virt.block_device.DriverVolImageBlockDevice.detach",
+            SourceType::Snapshot => "nova.virt.block_device.DriverVolSnapshotBlockDevice.detach",
+            SourceType::Blank => "nova.virt.block_device.DriverVolBlankBlockDevice.detach",
+        });
+        let body = self.do_detach(cx, instance, attachment_id);
+        if !cx.policy().guard_connection {
+            return body.await;
+        }
+        // A failure here is outside any rollback (F14).
+        let volume = volume_api::get_with_shared_targets(cx, &self.bdm.volume_id).await?;
+        guard_connection(cx, &volume, body).await
+    }
+
+    async fn do_detach(
+        &self,
+        cx: &Context<'_>,
+        instance: &InstanceId,
+        attachment_id: Option<&AttachmentId>,
+    ) -> Result<(), NovaError> {
+        let connector =
+            if cx.policy().connector_first { Some(get_volume_connector(cx).await?) } else { None };
+
+        cx.port.note(Note::Step(2, "driver_detach"));
+        self.driver_detach(cx, instance).await?;
+
+        // The row decides, not what the message said: a volume leaves the way it came.
+        if let Some(attachment) = &self.bdm.attachment_id
+            && cx.policy().volume_api == VolumeApi::Attachments
+        {
+            cx.port.note(Note::Step(3, "attachment_delete"));
+            return match volume_api::attachment_delete(cx, attachment).await {
+                Err(NovaError::VolumeAttachmentNotFound { .. })
+                    if cx.policy().ignore_missing_attachment =>
+                {
+                    Ok(())
+                }
+                other => other,
+            };
+        }
+        let connector = match connector {
+            Some(connector) => connector,
+            None => get_volume_connector(cx).await?,
+        };
+        let volume_id = &self.bdm.volume_id;
+        cx.port.note(Note::Step(3, "terminate_connection"));
+        volume_api::terminate_connection(cx, volume_id, &connector).await?;
+        cx.port.note(Note::Step(4, "detach"));
+        volume_api::detach(cx, volume_id, Some(instance), attachment_id).await
+    }
+
+    /// `driver_detach`: guest and host, rolled back in cinder when they fail.
+    pub async fn driver_detach(
+        &self,
+        cx: &Context<'_>,
+        instance: &InstanceId,
+    ) -> Result<(), NovaError> {
+        let volume_id = &self.bdm.volume_id;
+        match self.detach_from_host(cx, instance).await {
+            Ok(()) => return Ok(()),
+            // nova bug 1367964: an earlier attempt may have got this far.
+            Err(e @ NovaError::DiskNotFound { .. }) => {
+                let text = format!("Ignoring DiskNotFound exception while detaching volume");
+                cx.warning(format!("{text} {volume_id}: failed to {e}"));
+                return Ok(());
+            }
+            Err(e) => {
+                // nova bug 1750680: a guest's refusal is no crash of ours.
+                if matches!(e, NovaError::DeviceDetachFailed { .. }) {
+                    cx.warning(format!("Guest refused to detach volume {volume_id}"));
+                } else {
+                    cx.error(format!("Failed to detach volume {volume_id}: failed to {e}"));
+                }
+                // If this fails too its error is the one that is raised, and the volume stays.
+                volume_api::roll_detaching(cx, volume_id).await?;
+                Err(e)
+            }
+        }
+    }
+
+    async fn detach_from_host(
+        &self,
+        cx: &Context<'_>,
+        instance: &InstanceId,
+    ) -> Result<(), NovaError> {
+        if !virt::driver::instance_exists(cx, instance).await {
+            cx.warning(format!("Detaching volume from unknown instance {instance}"));
+        }
+        virt::driver::detach_volume(cx, &self.bdm, self.bdm.connection_info.as_ref(), instance)
+            .await
+    }
+}
+
+/// Step 1: what cinder is told of this host.
+async fn get_volume_connector(cx: &Context<'_>) -> Result<Connector, NovaError> {
+    cx.port.note(Note::Step(1, "get_volume_connector"));
+    virt::driver::get_volume_connector(cx).await
+}
+
+/// os-brick's `guard_connection`: one volume of a shared target at a time.
+///
+/// Always when cinder cannot tell (os-brick bug 1961102), never when the target is the volume's
+/// own, and otherwise only where iscsid scans by itself (os-brick f67d46c).
+pub(super) async fn guard_connection<T>(
+    cx: &Context<'_>,
+    volume: &Volume,
+    body: impl Future<Output = Result<T, NovaError>>,
+) -> Result<T, NovaError> {
+    let locks = match volume.shared_targets {
+        None => true,
+        Some(false) => false,
+        Some(true) => !cx.process.manual_scan(),
+    };
+    if !locks {
+        return body.await;
+    }
+    let name = lock_name(&volume.id, volume.service_uuid.as_deref());
+    cx.port.locked(&name, LockScope::External, body).await
+}
+
+/// One lock a backend; a volume whose backend cinder does not name shares no lock that fits.
+fn lock_name(volume: &VolumeId, service_uuid: Option<&str>) -> String {
+    format!("os-brick-{}", service_uuid.unwrap_or(volume.as_str()))
+}

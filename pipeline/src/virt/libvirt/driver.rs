@@ -1,0 +1,187 @@
+//! `nova.virt.libvirt.driver.LibvirtDriver`: volumes of a guest (A10, A13; attach A5).
+
+use castoff_ports::cinder::{ConnectionInfo, Connector};
+use castoff_ports::libvirt::{GuestDisk, LookupByUuid, SecretLookupByUsage, error};
+use castoff_ports::novadb::{Bdm, GetInstance};
+use castoff_ports::{Alias, Failure, InstanceId, Refusal, VolumeId};
+
+use super::guest::{Guest, get_guest, libvirt_error};
+use super::unplug;
+use super::volume::{VolumeDriver, get_volume_driver};
+use crate::brick;
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::policy::MissingGuestDevice;
+use crate::volume_api;
+
+/// `instance_exists`.
+pub async fn instance_exists(cx: &Context<'_>, instance: &InstanceId) -> bool {
+    cx.call(LookupByUuid { instance: instance.clone() }).await.is_ok()
+}
+
+/// `get_volume_connector`.
+pub async fn get_volume_connector(cx: &Context<'_>) -> Result<Connector, NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.get_volume_connector");
+    Ok(brick::connector::get_connector_properties(cx).await?)
+}
+
+/// `detach_volume`: the guest lets go, then the host disconnects.
+pub async fn detach_volume(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    info: Option<&ConnectionInfo>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.detach_volume");
+    let disk_dev = disk_dev(bdm.device_name.as_deref().unwrap_or_default());
+    // The volume's id is taken from connection_info: without one the alias cannot be looked up.
+    let volume_id = info.map(|i| i.serial.as_ref().unwrap_or(&i.data.volume_id));
+    let unplugged = async {
+        let guest = get_guest(cx, instance).await?;
+        unplug::detach_device(&guest, disk_dev, volume_id).await
+    };
+    match unplugged.await {
+        Ok(()) => {}
+        Err(NovaError::InstanceNotFound { .. }) => disappeared(cx, instance),
+        Err(NovaError::Libvirt(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => {
+            disappeared(cx, instance);
+        }
+        // nova bug 1727260: a missing guest device must not skip the host disconnect.
+        Err(NovaError::DeviceNotFound { device, instance }) => {
+            match cx.policy().missing_guest_device {
+                MissingGuestDevice::SkipHostDisconnect => {
+                    return Err(NovaError::DiskNotFound { location: device, instance });
+                }
+                MissingGuestDevice::Continue => {}
+            }
+        }
+        Err(e) => return Err(e),
+    }
+    disconnect_volume(cx, &bdm.volume_id, info).await
+}
+
+/// The last part of `/dev/vdb`.
+fn disk_dev(mountpoint: &str) -> &str {
+    mountpoint.rsplit('/').next().unwrap_or(mountpoint)
+}
+
+fn disappeared(cx: &Context<'_>, instance: &InstanceId) {
+    cx.warning(format!("During detach_volume, instance {instance} disappeared."));
+}
+
+/// `_disconnect_volume`: encryptor or secret, other users of a multiattach volume, volume driver.
+async fn disconnect_volume(
+    cx: &Context<'_>,
+    volume: &VolumeId,
+    info: Option<&ConnectionInfo>,
+) -> Result<(), NovaError> {
+    let Some(info) = info else {
+        return Err(NovaError::VolumeDriverNotFound {
+            driver_type: "None".to_owned(),
+            volume: volume.clone(),
+        });
+    };
+    if cx.policy().secret_lookup {
+        find_secret(cx, volume).await?;
+    }
+    let driver = get_volume_driver(info)?;
+    if !should_disconnect_target(cx, volume, info).await? {
+        return Ok(());
+    }
+    match driver {
+        VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info).await,
+    }
+}
+
+/// `_detach_encryptor`, as far as an unencrypted volume goes: it has no libvirt secret.
+async fn find_secret(cx: &Context<'_>, volume: &VolumeId) -> Result<(), NovaError> {
+    match cx.call(SecretLookupByUsage { volume_id: volume.clone() }).await {
+        Ok(()) => Ok(()),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_SECRET, .. })) => Ok(()),
+        Err(e) => Err(libvirt_error(e)),
+    }
+}
+
+/// `_should_disconnect_target`: a multiattach volume stays while another server here uses it.
+///
+/// nova asks which servers are on this host; here each server of the volume is asked for its host.
+async fn should_disconnect_target(
+    cx: &Context<'_>,
+    volume_id: &VolumeId,
+    info: &ConnectionInfo,
+) -> Result<bool, NovaError> {
+    if !cx.policy().multiattach_count || !info.multiattach {
+        return Ok(true);
+    }
+    let volume = volume_api::get(cx, volume_id, 0).await?;
+    if volume.attachments.len() <= 1 {
+        return Ok(true);
+    }
+    let mut servers: Vec<InstanceId> =
+        volume.attachments.into_iter().map(|a| a.server_id).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    let mut here = 0;
+    for uuid in servers {
+        match cx.call(GetInstance { uuid }).await {
+            Ok(i) if i.host.as_ref() == Some(&cx.conf().host) => here += 1,
+            Ok(_) | Err(Failure::Refused(Refusal::NotFound { .. })) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(here <= 1)
+}
+
+/// `attach_volume`: the host connects, then the guest gets the disk.
+pub async fn attach_volume(
+    cx: &Context<'_>,
+    info: &mut ConnectionInfo,
+    instance: &InstanceId,
+    mountpoint: &str,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.attach_volume");
+    let guest = get_guest(cx, instance).await?;
+    match get_volume_driver(info)? {
+        VolumeDriver::Iscsi => super::volume::iscsi::connect_volume(cx, info).await?,
+    }
+    let Err(e) = attach_device(&guest, info, disk_dev(mountpoint)).await else { return Ok(()) };
+    cx.error(format!("Failed to attach volume at mountpoint {mountpoint}: failed to {e}"));
+    disconnect_volume(cx, &info.data.volume_id, Some(info)).await?;
+    Err(e)
+}
+
+/// Config and live in one call: libvirt does both or neither.
+async fn attach_device(
+    guest: &Guest<'_>,
+    info: &ConnectionInfo,
+    target_dev: &str,
+) -> Result<(), NovaError> {
+    let cx = guest.cx;
+    let live = guest.is_live().await?;
+    let volume_id = &info.data.volume_id;
+    let alias = || Alias::new(format!("ua-{volume_id}"));
+    let disk = GuestDisk {
+        target_dev: target_dev.to_owned(),
+        source_dev: info.data.device_path.clone().unwrap_or_default(),
+        serial: info.serial.clone(),
+        alias: cx.policy().alias_lookup.then(alias),
+    };
+    match guest.attach_device(disk, live).await {
+        Err(NovaError::Libvirt(Refusal::Libvirt { code: error::OPERATION_FAILED, .. }))
+            if cx.policy().attach_busy_error =>
+        {
+            let (device, instance) = (target_dev.to_owned(), guest.instance.clone());
+            Err(NovaError::DeviceIsBusy { device, instance })
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_disk_is_named_by_the_last_part_of_its_mountpoint() {
+        assert_eq!(super::disk_dev("/dev/vdb"), "vdb");
+        assert_eq!(super::disk_dev("vdb"), "vdb");
+    }
+}

@@ -1,0 +1,110 @@
+//! `nova.virt.libvirt.guest.Guest`: one domain.
+
+use castoff_ports::libvirt::{
+    AttachDeviceFlags, DetachDeviceFlags, GetInfo, GuestDisk, IsPersistent, LookupByUuid,
+    PowerState, XmlDesc, error,
+};
+use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
+
+use crate::context::Context;
+use crate::error::NovaError;
+
+/// A domain that libvirt knew when it was looked up.
+pub struct Guest<'a> {
+    /// Process and caller.
+    pub cx: &'a Context<'a>,
+    /// The server.
+    pub instance: &'a InstanceId,
+}
+
+/// `Host.get_guest`: InstanceNotFound when libvirt does not know the domain.
+pub async fn get_guest<'a>(
+    cx: &'a Context<'a>,
+    instance: &'a InstanceId,
+) -> Result<Guest<'a>, NovaError> {
+    match cx.call(LookupByUuid { instance: instance.clone() }).await {
+        Ok(()) => Ok(Guest { cx, instance }),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => {
+            Err(NovaError::InstanceNotFound { instance: instance.clone() })
+        }
+        Err(e) => Err(libvirt_error(e)),
+    }
+}
+
+/// A refusal of libvirt under its own name.
+pub(super) fn libvirt_error(failure: Failure) -> NovaError {
+    match failure {
+        Failure::Refused(refusal @ Refusal::Libvirt { .. }) => NovaError::Libvirt(refusal),
+        other => NovaError::Failure(other),
+    }
+}
+
+impl Guest<'_> {
+    /// Whether the live config counts: running, or paused (nova bug 1242366).
+    pub async fn is_live(&self) -> Result<bool, NovaError> {
+        let state = self.cx.call(GetInfo { instance: self.instance.clone() }).await;
+        Ok(match state.map_err(libvirt_error)? {
+            PowerState::Running | PowerState::Paused => true,
+            PowerState::Shutdown | PowerState::Crashed => false,
+        })
+    }
+
+    /// `has_persistent_configuration`.
+    pub async fn is_persistent(&self) -> Result<bool, NovaError> {
+        let call = IsPersistent { instance: self.instance.clone() };
+        self.cx.call(call).await.map_err(libvirt_error)
+    }
+
+    /// The disk in the live or in the persistent config; none on *any* error of libvirt (A11).
+    ///
+    /// The alias is looked for first, each lookup with an XMLDesc of its own, as nova does it.
+    pub async fn get_disk(
+        &self,
+        target_dev: &str,
+        volume_id: Option<&VolumeId>,
+        inactive: bool,
+    ) -> Option<GuestDisk> {
+        if self.cx.policy().alias_lookup
+            && let Some(volume_id) = volume_id
+        {
+            let has_alias = |disk: &GuestDisk| {
+                let alias = disk.alias.as_ref().map(|a| a.as_str());
+                alias.and_then(|a| a.strip_prefix("ua-")) == Some(volume_id.as_str())
+            };
+            if let Some(disk) = self.find_disk(inactive, has_alias).await {
+                return Some(disk);
+            }
+        }
+        self.find_disk(inactive, |disk| disk.target_dev == target_dev).await
+    }
+
+    async fn find_disk(
+        &self,
+        inactive: bool,
+        is_it: impl Fn(&GuestDisk) -> bool,
+    ) -> Option<GuestDisk> {
+        let xml_desc = XmlDesc { instance: self.instance.clone(), inactive };
+        let mut disks = self.cx.call(xml_desc).await.ok()?;
+        let at = disks.iter().position(is_it)?;
+        Some(disks.swap_remove(at))
+    }
+
+    /// `attach_device(persistent=True)`.
+    pub async fn attach_device(&self, disk: GuestDisk, live: bool) -> Result<(), NovaError> {
+        let instance = self.instance.clone();
+        let call = AttachDeviceFlags { instance, disk, config: true, live };
+        self.cx.call(call).await.map_err(libvirt_error)
+    }
+
+    /// `detach_device`: one call to libvirt.
+    pub async fn detach_device(
+        &self,
+        disk: GuestDisk,
+        config: bool,
+        live: bool,
+    ) -> Result<(), NovaError> {
+        let instance = self.instance.clone();
+        let call = DetachDeviceFlags { instance, disk, config, live };
+        self.cx.call(call).await.map_err(libvirt_error)
+    }
+}

@@ -1,0 +1,26 @@
+//! `LibvirtISCSIVolumeDriver`: between the libvirt driver and os-brick's connector.
+
+use castoff_ports::cinder::ConnectionInfo;
+
+use crate::brick::{BrickError, connector};
+use crate::context::Context;
+use crate::error::NovaError;
+
+/// `connect_volume`: the device's path goes into connection_info, and with it into the BDM.
+pub async fn connect_volume(cx: &Context<'_>, info: &mut ConnectionInfo) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.volume.iscsi.LibvirtISCSIVolumeDriver.connect_volume");
+    info.data.device_path = Some(connector::connect_volume(cx, &info.data).await?);
+    Ok(())
+}
+
+/// `disconnect_volume`: a device that is not there counts as disconnected.
+pub async fn disconnect_volume(cx: &Context<'_>, info: &ConnectionInfo) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.volume.iscsi.LibvirtISCSIVolumeDriver.disconnect_volume");
+    match connector::disconnect_volume(cx, &info.data, false).await {
+        Err(e @ BrickError::VolumeDeviceNotFound { .. }) => {
+            cx.warning(format!("Ignoring VolumeDeviceNotFound: failed to {e}"));
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
