@@ -149,11 +149,7 @@ impl Hybrid {
                 let port = self.port(Process::NovaCompute, cx, cx.auth.clone())?;
                 match nova_compute(&self.compute, &port, call.method).await {
                     Ok(returned) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
-                    Err(e) => Err(Refusal::Remote {
-                        exception: e.name().to_owned(),
-                        message: e.to_string(),
-                    }
-                    .into()),
+                    Err(e) => Err(e.to_remote().into()),
                 }
             }
             Call::Rpc(rpc::Call::Cast(_)) => {

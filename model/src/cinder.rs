@@ -9,7 +9,11 @@
 //! - `attachments`: the attachments API, which ocata does not have.
 //! - `deletion`: who may take away an attachment that nova uses (CVE-2023-2088).
 
+#[cfg(test)]
+mod action_tests;
 mod actions;
+#[cfg(test)]
+mod attachment_tests;
 mod attachments;
 mod deletion;
 pub mod rows;

@@ -243,6 +243,16 @@ impl Kernel {
         self.new_disk(facts, &session, lun, volume.clone())
     }
 
+    /// What keeps deleted disks from going lets them go: those that linger are due at `now`.
+    pub fn heal(&mut self, now: SimTime) {
+        self.linger = None;
+        for disk in &mut self.disks {
+            if let DiskState::Deleting { gone_at } = &mut disk.state {
+                *gone_at = Some(gone_at.map_or(now, |at| at.min(now)));
+            }
+        }
+    }
+
     /// When a lingering disk goes by itself.
     pub fn next_timer(&self) -> Option<SimTime> {
         self.disks

@@ -18,6 +18,8 @@ mod keystone;
 mod message;
 pub mod nova;
 #[cfg(test)]
+mod nova_tests;
+#[cfg(test)]
 mod tests;
 mod token;
 mod volume;

@@ -5,11 +5,6 @@ use std::time::Duration;
 use castoff_pipeline::client::{self, User};
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
 
-/// How often a user looks, and for how long: a client that polls nova's attachments, as it should
-/// (cinder's status changes first, the BDM last).
-const POLL: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// What a user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -66,12 +61,12 @@ impl Script {
                 if accepted {
                     // What the user sees in the end is judged on the world, not here.
                     let _ =
-                        client::wait_detached(&port, &self.server, &self.volume, POLL, PATIENCE)
-                            .await;
+                        client::wait_detached(&port, &self.server, &self.volume).await;
                 }
             }
             Task::Attach => {
-                tell(client::attach(&port, &self.server, &self.volume).await);
+                let result = client::attach(&port, &self.server, &self.volume).await;
+                tell(result.map(drop));
             }
         }
     }

@@ -117,7 +117,7 @@ impl Prepared {
             return Err(PrepareError::Incompatible {
                 policy: policy.name.clone(),
                 release: release.name.clone(),
-                reason,
+                reason: reason.reason.to_owned(),
             });
         }
         let project = ProjectId::new("demo");
@@ -216,6 +216,7 @@ impl Prepared {
                     let stale = VolumeId::new("deadbeef-9316-4c2a-84c9-000000000000");
                     world.kernel.add_stale_device(
                         &mut world.facts,
+                        &world.storage,
                         &address.portal,
                         &address.iqn,
                         STALE_LUN,

@@ -302,9 +302,9 @@ fn verdict(engine: &impl Engine, text: String) {
 fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
     let Some(volume) = volume else { return End::Other };
     let Some(row) = world.cinder.volume(volume) else { return End::Other };
-    let bdm = world.novadb.live_bdms().into_iter().any(|b| b.volume_id == *volume);
+    let bdm = world.novadb.live_bdms().iter().any(|b| b.volume_id == *volume);
     let attached = world.cinder.live_attachments().any(|a| a.volume_id == *volume);
-    let plugged = world.hypervisor.live_disks().any(|(_, d)| d.volume == *volume);
+    let plugged = world.hypervisor.live_disks().any(|d| d.volume == *volume);
     match row.status {
         VolumeStatus::Available if !bdm && !attached && !plugged => End::Detached,
         VolumeStatus::Detaching => End::StuckDetaching,
@@ -317,9 +317,9 @@ fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
 fn describe_end(world: &World, volume: Option<&VolumeId>) -> String {
     let Some(volume) = volume else { return "no volume".to_owned() };
     let status = world.cinder.volume(volume).map_or("missing", |v| v.status.as_str());
-    let bdms = world.novadb.live_bdms().into_iter().filter(|b| b.volume_id == *volume).count();
+    let bdms = world.novadb.live_bdms().iter().filter(|b| b.volume_id == *volume).count();
     let rows = world.cinder.live_attachments().filter(|a| a.volume_id == *volume).count();
-    let plugged = world.hypervisor.live_disks().any(|(_, d)| d.volume == *volume);
+    let plugged = world.hypervisor.live_disks().any(|d| d.volume == *volume);
     let devices = world.kernel.devices().filter(|d| d.volume == *volume).count();
     format!(
         "volume {volume} is {status}, {bdms} BDM, {rows} attachment, {} guest disk, {devices} SCSI disk",

@@ -43,7 +43,7 @@ fn per_wall(row: &Row) -> String {
 /// The table, the findings, and one line that sums up.
 pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header([
         "SCENARIO",
         "BINDING",

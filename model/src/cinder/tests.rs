@@ -6,8 +6,7 @@ use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::{AttachmentId, Auth, Refusal, Secret, SimTime, VolumeId};
 
 use super::Cinder;
-use super::rows::AttachmentRow;
-use crate::fact::{Fact, Facts};
+use crate::fact::Facts;
 use crate::keystone::{Keystone, UNAUTHORIZED};
 use crate::novadb::NovaDb;
 use crate::release::CinderRelease;
@@ -22,7 +21,7 @@ pub(super) struct Bench {
     keystone: Keystone,
     novadb: NovaDb,
     pub(super) auth: Auth,
-    service: Auth,
+    pub(super) service: Auth,
     now: SimTime,
 }
 
@@ -83,7 +82,7 @@ impl Bench {
         self.call_as(&auth, call)
     }
 
-    fn call_as(&mut self, auth: &Auth, call: Call) -> Result<Reply, Refusal> {
+    pub(super) fn call_as(&mut self, auth: &Auth, call: Call) -> Result<Reply, Refusal> {
         let mut step = Step {
             now: self.now,
             facts: &mut self.facts,
@@ -102,7 +101,7 @@ impl Bench {
         self.cinder.volume_mut(&volume()).unwrap().status = status;
     }
 
-    fn create(&mut self, instance: &str) -> Result<AttachmentId, Refusal> {
+    pub(super) fn create(&mut self, instance: &str) -> Result<AttachmentId, Refusal> {
         let create = AttachmentCreate { volume_id: volume(), instance: instance.into() };
         match self.call(Call::AttachmentCreate(create))? {
             Reply::AttachmentCreate(made) => Ok(made.id),
@@ -110,7 +109,7 @@ impl Bench {
         }
     }
 
-    fn update(&mut self, id: &AttachmentId, host: &str) -> Result<Reply, Refusal> {
+    pub(super) fn update(&mut self, id: &AttachmentId, host: &str) -> Result<Reply, Refusal> {
         self.call(Call::AttachmentUpdate(AttachmentUpdate {
             attachment_id: id.clone(),
             connector: connector(host),
@@ -119,7 +118,7 @@ impl Bench {
     }
 
     /// The whole attach of cinder 28.
-    fn attached(&mut self, instance: &str, host: &str) -> AttachmentId {
+    pub(super) fn attached(&mut self, instance: &str, host: &str) -> AttachmentId {
         let id = self.create(instance).unwrap();
         self.update(&id, host).unwrap();
         self.call(complete(&id)).unwrap();
@@ -127,7 +126,7 @@ impl Bench {
     }
 
     /// What nova has: a live BDM that names this attachment.
-    fn used_by_nova(&mut self, instance: &str, attachment: Option<&AttachmentId>) {
+    pub(super) fn used_by_nova(&mut self, instance: &str, attachment: Option<&AttachmentId>) {
         let bdm = Bdm {
             id: castoff_ports::BdmId(0),
             instance_uuid: instance.into(),
@@ -188,11 +187,11 @@ pub(super) fn get(microversion: u16) -> Call {
     Call::GetVolume(GetVolume { volume_id: volume(), microversion })
 }
 
-fn http(status: u16, message: &str) -> Result<Reply, Refusal> {
+pub(super) fn http(status: u16, message: &str) -> Result<Reply, Refusal> {
     Err(Refusal::http(status, message))
 }
 
-const CONFLICT: &str =
+pub(super) const CONFLICT: &str =
     "ConflictNovaUsingAttachment: Detach volume from instance i using the Compute API";
 
 const EVERY_STATUS: [VolumeStatus; 8] = [
@@ -330,212 +329,4 @@ fn a_microversion_that_the_release_does_not_speak_is_406() {
     assert_eq!(shared(b.call(get(48))), (Some(false), true));
     b.storage.shared_target = true;
     assert_eq!(shared(b.call(get(69))), (Some(true), true));
-}
-
-#[test]
-fn the_attachments_api_goes_reserved_attaching_in_use_available() {
-    let mut b = Bench::new(CinderRelease::V28);
-    let id = b.create("i").unwrap();
-    assert_eq!(b.status(), VolumeStatus::Reserved);
-    let updated = b.update(&id, "vm").unwrap();
-    assert_eq!(b.status(), VolumeStatus::Attaching);
-    match updated {
-        Reply::AttachmentUpdate(shown) => {
-            assert_eq!(shown.status, AttachStatus::Reserved, "as it was before the driver's turn");
-            assert_eq!(shown.connection_info.unwrap().driver_volume_type, "iscsi");
-        }
-        other => panic!("{other:?}"),
-    }
-    b.call(complete(&id)).unwrap();
-    assert_eq!(b.status(), VolumeStatus::InUse);
-    assert_eq!(b.storage.mappings().len(), 1);
-    b.facts.clear();
-    b.call(delete(&id)).unwrap();
-    assert_eq!(b.status(), VolumeStatus::Available);
-    assert_eq!(b.cinder.live_attachments().count(), 0);
-    let [Fact::Unmapped { .. }, Fact::Attachment { to, .. }, Fact::VolumeStatus { .. }] =
-        b.facts.as_slice()
-    else {
-        panic!("{:?}", b.facts);
-    };
-    assert_eq!(*to, AttachStatus::Detached);
-}
-
-#[test]
-fn a_reserved_volume_is_refused_to_another_server_and_given_again_to_the_same() {
-    let mut b = Bench::new(CinderRelease::V28);
-    b.create("i").unwrap();
-    let message = "Invalid volume: Volume v status must be available or downloading to reserve, \
-                   but the current status is reserved.";
-    assert_eq!(b.create("j"), Err(Refusal::http(400, message)));
-    b.create("i").unwrap();
-    assert_eq!(b.cinder.live_attachments().count(), 2);
-    assert_eq!(b.status(), VolumeStatus::Reserved);
-}
-
-#[test]
-fn a_second_connector_on_a_volume_that_is_not_multiattach_is_409() {
-    let mut b = Bench::new(CinderRelease::V28);
-    b.attached("i", "vm");
-    let second = b.create("i").unwrap();
-    let message = "Invalid volume: duplicate connectors detected on volume v";
-    assert_eq!(b.update(&second, "other"), http(409, message));
-    assert_eq!(b.storage.mappings().len(), 1);
-}
-
-#[test]
-fn ocata_has_no_attachments_api() {
-    let mut b = Bench::new(CinderRelease::Ocata);
-    let message = "The resource could not be found.";
-    assert_eq!(b.create("i"), Err(Refusal::http(404, message)));
-    assert_eq!(b.call(delete(&"a".into())), http(404, message));
-}
-
-#[test]
-fn two_servers_on_one_host_share_the_mapping_until_the_last_one_goes() {
-    let mut b = Bench::new(CinderRelease::V28);
-    b.cinder.volume_mut(&volume()).unwrap().multiattach = true;
-    let first = b.attached("i", "vm");
-    let second = b.attached("j", "vm");
-    let third = b.attached("k", "other");
-    assert_eq!(b.storage.mappings().len(), 2);
-    b.call(delete(&first)).unwrap();
-    assert_eq!((b.storage.mappings().len(), b.status()), (2, VolumeStatus::InUse));
-    b.call(delete(&second)).unwrap();
-    assert_eq!(b.storage.mappings().len(), 1);
-    b.call(delete(&third)).unwrap();
-    assert_eq!((b.storage.mappings().len(), b.status()), (0, VolumeStatus::Available));
-}
-
-#[test]
-fn only_nova_takes_away_an_attachment_that_nova_uses() {
-    let mut b = Bench::new(CinderRelease::V28);
-    let id = b.attached("i", "vm");
-    b.used_by_nova("i", Some(&id));
-    for call in [delete(&id), detach(Some(&id)), detach(None), terminate()] {
-        assert_eq!(b.call(call), http(409, CONFLICT));
-    }
-    assert_eq!(b.storage.mappings().len(), 1);
-    let service = b.service.clone();
-    assert_eq!(b.call_as(&service, delete(&id)), Ok(Reply::AttachmentDelete(())));
-    assert!(b.storage.mappings().is_empty());
-}
-
-#[test]
-fn a_user_may_delete_what_nova_does_not_use_or_uses_by_another_attachment() {
-    let mut b = Bench::new(CinderRelease::V28);
-    let id = b.attached("i", "vm");
-    b.used_by_nova("i", Some(&"another".into()));
-    assert_eq!(b.call(delete(&id)), Ok(Reply::AttachmentDelete(())));
-    // A row that was never connected is nobody's.
-    let id = b.create("i").unwrap();
-    assert_eq!(b.call(delete(&id)), Ok(Reply::AttachmentDelete(())));
-}
-
-#[test]
-fn os_detach_of_an_unknown_attachment_names_no_server_and_mends_the_status_for_nova() {
-    let mut b = Bench::new(CinderRelease::V28);
-    b.call(attach("i")).unwrap();
-    let unknown = AttachmentId::new("nope");
-    let message = "ConflictNovaUsingAttachment: Detach volume from instance  using the Compute API";
-    assert_eq!(b.call(detach(Some(&unknown))), http(409, message));
-    b.call(begin()).unwrap();
-    let service = b.service.clone();
-    assert_eq!(b.call_as(&service, detach(Some(&unknown))), Ok(Reply::Detach(())));
-    assert_eq!(b.status(), VolumeStatus::InUse);
-}
-
-#[test]
-fn the_volume_actions_go_attaching_in_use_detaching_available() {
-    for release in [CinderRelease::Ocata, CinderRelease::V28] {
-        let mut b = Bench::new(release);
-        b.call(Call::Reserve(Reserve { volume_id: volume() })).unwrap();
-        b.call(initialize()).unwrap();
-        assert_eq!(b.status(), VolumeStatus::Attaching);
-        b.call(attach("i")).unwrap();
-        assert_eq!(b.status(), VolumeStatus::InUse);
-        b.call(begin()).unwrap();
-        b.call(terminate()).unwrap();
-        assert!(b.storage.mappings().is_empty());
-        assert_eq!(b.status(), VolumeStatus::Detaching);
-        b.call(detach(None)).unwrap();
-        assert_eq!(b.status(), VolumeStatus::Available);
-        // Both succeed on a volume that nobody uses.
-        b.call(terminate()).unwrap();
-        b.call(detach(None)).unwrap();
-        assert_eq!(b.status(), VolumeStatus::Available);
-    }
-}
-
-#[test]
-fn os_detach_deletes_the_export_even_when_terminate_connection_never_came() {
-    let mut b = Bench::new(CinderRelease::Ocata);
-    b.call(initialize()).unwrap();
-    b.call(attach("i")).unwrap();
-    b.call(detach(None)).unwrap();
-    assert!(b.storage.mappings().is_empty());
-}
-
-#[test]
-fn os_detach_must_name_one_of_several_attachments() {
-    let mut b = Bench::new(CinderRelease::Ocata);
-    b.call(attach("i")).unwrap();
-    b.cinder.add_stale_attachment(&mut b.facts, &volume(), &"i".into(), "vm".into());
-    let message = "Error detaching volume - InvalidVolume: Invalid volume: Detach volume failed: \
-                   More than one attachment, but no attachment_id provided.";
-    assert_eq!(b.call(detach(None)), http(400, message));
-    let named = b.cinder.live_attachments().next().map(|row| row.id.clone());
-    b.call(begin()).unwrap();
-    b.call(detach(named.as_ref())).unwrap();
-    assert_eq!(b.status(), VolumeStatus::InUse, "the stale row keeps it in use");
-}
-
-#[test]
-fn os_attach_of_a_volume_in_use_is_refused_to_another_server() {
-    let mut b = Bench::new(CinderRelease::V28);
-    b.call(attach("i")).unwrap();
-    let message =
-        "Error attaching volume - InvalidVolume: Invalid volume: volume is already attached";
-    assert_eq!(b.call(attach("j")), http(400, message));
-    assert_eq!(b.call(attach("i")), Ok(Reply::Attach(())));
-    assert_eq!(b.cinder.live_attachments().count(), 1);
-}
-
-#[test]
-fn a_connector_without_an_initiator_cannot_be_mapped() {
-    let mut b = Bench::new(CinderRelease::V28);
-    let connector = Connector { initiator: None, ..connector("vm") };
-    let call = InitializeConnection { volume_id: volume(), connector };
-    let message = "Invalid input received: Connector doesn't have required information: initiator";
-    assert_eq!(b.call(Call::InitializeConnection(call)), http(400, message));
-}
-
-#[test]
-fn a_row_in_error_keeps_an_ocata_volume_in_use_and_a_28_volume_not() {
-    let row = |status| AttachmentRow {
-        id: "a".into(),
-        volume_id: volume(),
-        instance: "i".into(),
-        attach_status: status,
-        host: None,
-        mountpoint: None,
-        connector: None,
-        connection_info: None,
-    };
-    let status = |release, rows: &[AttachStatus]| {
-        let rows: Vec<_> = rows.iter().map(|s| row(*s)).collect();
-        super::rows::status(release, rows.iter()).0
-    };
-    use AttachStatus::{Attached, Attaching, ErrorDetaching, Reserved};
-    assert_eq!(status(CinderRelease::Ocata, &[ErrorDetaching]), VolumeStatus::InUse);
-    assert_eq!(status(CinderRelease::V28, &[ErrorDetaching]), VolumeStatus::Available);
-    let order = [
-        (&[Reserved, Attaching, Attached][..], VolumeStatus::InUse),
-        (&[Reserved, Attaching][..], VolumeStatus::Attaching),
-        (&[ErrorDetaching, Reserved][..], VolumeStatus::Reserved),
-        (&[][..], VolumeStatus::Available),
-    ];
-    for (rows, expected) in order {
-        assert_eq!(status(CinderRelease::V28, rows), expected);
-    }
 }

@@ -78,16 +78,33 @@ pub fn nova_version(request: &Request<Vec<u8>>) -> Result<Microversion, Refusal>
 
 /// Writes the response for a caller that speaks the newest microversion.
 pub fn nova_response(result: Result<Reply, Refusal>) -> Response<Vec<u8>> {
-    nova_response_at(Some(Microversion::LATEST), result)
+    let newest = Microversion::LATEST.0;
+    let mut response = respond(newest, &result);
+    versioned(&mut response, &format!("2.{newest}"));
+    response
 }
 
-/// Writes the response at the request's microversion; none when it made no sense.
-pub fn nova_response_at(
-    version: Option<Microversion>,
+/// Writes the response to this request, at the microversion that it asks for.
+pub fn nova_answer(
+    request: &Request<Vec<u8>>,
     result: Result<Reply, Refusal>,
 ) -> Response<Vec<u8>> {
-    let minor = version.unwrap_or(Microversion::LATEST).0;
-    let mut response = match &result {
+    let (minor, text) = match nova_version(request) {
+        Ok(Microversion(minor)) => (minor, format!("2.{minor}")),
+        // A version that nova does not speak is given back as it came, a garbled one is not.
+        Err(Refusal::Http { status: 406, .. }) => {
+            let asked = header(request.headers(), API_VERSION).unwrap_or_default();
+            (VERSIONS.min, asked.trim_start_matches("compute ").to_owned())
+        }
+        Err(_) => return respond(VERSIONS.min, &result),
+    };
+    let mut response = respond(minor, &result);
+    versioned(&mut response, &text);
+    response
+}
+
+fn respond(minor: u16, result: &Result<Reply, Refusal>) -> Response<Vec<u8>> {
+    match result {
         Ok(reply) => success(minor, reply),
         Err(refusal) => {
             let mut response = fault(refusal);
@@ -97,16 +114,18 @@ pub fn nova_response_at(
             }
             response
         }
-    };
+    }
+}
+
+fn versioned(response: &mut Response<Vec<u8>>, text: &str) {
     // The middleware that answers 401 comes before the one that knows versions.
-    if version.is_some() && response.status() != StatusCode::UNAUTHORIZED {
+    if response.status() != StatusCode::UNAUTHORIZED {
         let headers = response.headers_mut();
-        set(headers, API_VERSION, &VERSIONS.text(minor));
-        set(headers, LEGACY_VERSION, &format!("2.{minor}"));
+        set(headers, API_VERSION, &format!("compute {text}"));
+        set(headers, LEGACY_VERSION, text);
         let vary = HeaderValue::from_static("X-OpenStack-Nova-API-Version");
         headers.insert(http::header::VARY, vary);
     }
-    response
 }
 
 fn success(minor: u16, reply: &Reply) -> Response<Vec<u8>> {

@@ -105,11 +105,7 @@ impl Processes {
                 let result = nova_compute(&process, &port, method).await;
                 let result = match result {
                     Ok(returned) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
-                    Err(error) => Err(Refusal::Remote {
-                        exception: error.name().to_owned(),
-                        message: error.to_string(),
-                    }
-                    .into()),
+                    Err(error) => Err(error.to_remote().into()),
                 };
                 done.answer(slot, result, back);
             }),

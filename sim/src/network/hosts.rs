@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use castoff_model::broker::Message;
 use castoff_model::wire;
+use castoff_model::wire::nova::{nova_answer, nova_request};
 use castoff_pipeline::{nova_api, nova_compute};
 use castoff_ports::rpc::{self, Method};
 use castoff_ports::{Auth, Call, CallCx, Failure, Iqn, Portal, Process, Refusal, Reply, RequestId};
@@ -89,19 +90,19 @@ async fn api(shared: Rc<Shared>) -> turmoil::Result {
     http::serve(move |request| {
         let shared = shared.clone();
         async move {
-            let (call, auth, id) = match wire::nova_request(&request) {
+            let (call, auth, id) = match nova_request(&request) {
                 Ok(parsed) => parsed,
-                Err(refusal) => return wire::nova_response(Err(refusal)),
+                Err(refusal) => return nova_answer(&request, Err(refusal)),
             };
             let caller = caller(Process::NovaApi, id.unwrap_or(RequestId(0)), auth);
             let Some(port) = shared.port(Process::NovaApi, &caller) else {
-                return wire::nova_response(Err(Refusal::http(503, "shutting down")));
+                return nova_answer(&request, Err(Refusal::http(503, "shutting down")));
             };
             let work = shared.work();
             let process = shared.process(Process::NovaApi);
             let result = nova_api(&process, &port, call).await;
             drop(work);
-            wire::nova_response(result)
+            nova_answer(&request, result)
         }
     })
     .await
@@ -281,10 +282,7 @@ async fn call(shared: &Rc<Shared>, cx: &CallCx, method: Method) -> Result<Reply,
     let process = shared.process(Process::NovaCompute);
     match nova_compute(&process, &port, method).await {
         Ok(returned) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
-        Err(error) => {
-            Err(Refusal::Remote { exception: error.name().to_owned(), message: error.to_string() }
-                .into())
-        }
+        Err(error) => Err(error.to_remote().into()),
     }
 }
 
@@ -354,10 +352,12 @@ async fn storage(shared: Rc<Shared>) -> turmoil::Result {
         let (mut stream, _) = listener.accept().await?;
         let shared = shared.clone();
         tokio::task::spawn_local(async move {
-            if let Ok(Payload::Login(portal, _)) = frames::receive(&shared, &mut stream).await {
+            if let Ok(Payload::Login(portal, iqn)) = frames::receive(&shared, &mut stream).await {
                 let admitted = {
                     let world = shared.world.borrow();
-                    world.storage.reachable && *world.storage.portal() == portal
+                    world.storage.reachable
+                        && *world.storage.portal() == portal
+                        && world.storage.has_target(&iqn)
                 };
                 let answer = Payload::Admitted(admitted);
                 if frames::send(&shared, &mut stream, answer).await.is_ok() && admitted {

@@ -21,7 +21,7 @@ pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
             let told =
                 world.novadb.faults().iter().any(|f| f.request == w.request)
                     || world.novadb.actions().iter().any(|a| {
-                        a.request_id == w.request && a.message.as_deref() == Some("Error")
+                        a.request == w.request && a.message.as_deref() == Some("Error")
                     });
             !gone && !rolled_back && !told
         })
@@ -43,7 +43,7 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
         let attached = world
             .novadb
             .live_bdms()
-            .into_iter()
+            .iter()
             .any(|b| b.volume_id == disk.volume && b.connection_info.is_some());
         let watched = checker.watched.iter().any(|w| w.volume == disk.volume);
         if !attached && watched {
@@ -52,14 +52,14 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
     }
     for session in world.kernel.sessions() {
         if !world.kernel.devices().any(|d| d.sid == session.sid) {
-            found.push(format!("session {} to {} has no disk", session.sid, session.target));
+            found.push(format!("session {} to {} has no disk", session.sid, session.iqn));
         }
     }
     for node in world.kernel.nodes() {
         let used =
-            world.kernel.sessions().any(|s| s.target == node.target && s.portal == node.portal);
+            world.kernel.session(&node.portal, &node.iqn).is_some();
         if !used {
-            found.push(format!("node record {} at {} has no session", node.target, node.portal));
+            found.push(format!("node record {} at {} has no session", node.iqn, node.portal));
         }
     }
     for facts in found {
@@ -88,7 +88,7 @@ pub(super) fn databases_agree(checker: &mut Checker, world: &World, now: SimTime
         }
     }
     for row in world.cinder.live_attachments() {
-        let named = world.novadb.live_bdms().into_iter().any(|b| {
+        let named = world.novadb.live_bdms().iter().any(|b| {
             b.volume_id == row.volume_id
                 && b.instance_uuid == row.instance
                 && b.attachment_id.as_ref().is_none_or(|id| *id == row.id)
@@ -110,6 +110,7 @@ pub(super) fn no_orphan_detaching(checker: &mut Checker, world: &World, now: Sim
     let stuck: Vec<_> = world
         .cinder
         .volumes()
+        .iter()
         .filter(|v| v.status == VolumeStatus::Detaching)
         .map(|v| v.id.clone())
         .collect();

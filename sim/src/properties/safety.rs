@@ -55,7 +55,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
 }
 
 fn is_live(world: &World, volume: &VolumeId) -> bool {
-    world.hypervisor.live_disks().any(|(_, disk)| disk.volume == *volume)
+    world.hypervisor.live_disks().any(|disk| disk.volume == *volume)
 }
 
 /// S01. A volume may be a live disk without an attachment while an attach is under way: pike
@@ -145,8 +145,10 @@ fn no_false_success(
     claim: &str,
 ) {
     let live = is_live(world, volume);
-    let config =
-        world.hypervisor.config_disks().any(|(_, disk)| disk.serial.as_ref() == Some(volume));
+    let config = world.novadb.instances().iter().any(|i| {
+        let disks = world.hypervisor.config_disks(&i.uuid);
+        disks.iter().any(|disk| disk.serial.as_ref() == Some(volume))
+    });
     let place = match (live, config) {
         (false, false) => return,
         (true, false) => "the live domain",
