@@ -103,7 +103,8 @@ pub enum ConformError {
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often, and how long, the user looks whether it is done.
 const POLL: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: client::Patience =
+    client::Patience { poll: POLL, limit: Duration::from_secs(400) };
 
 const ATTACH: RequestId = RequestId(1);
 const DETACH: RequestId = RequestId(2);
@@ -345,7 +346,7 @@ async fn play(
     });
     if answered.is_ok() {
         // What came of it is checked on the models and the host, not on what the user saw.
-        let _ = client::wait_detached(&detaching, instance, &volume(), POLL, PATIENCE).await;
+        let _ = client::wait_detached(&detaching, instance, &volume(), PATIENCE).await;
     }
     let detach_took = hybrid.host.now().since(detach_began);
     checks.extend(after(hybrid, named, instance).await?);
@@ -364,7 +365,7 @@ async fn wait_for(
     port: &Port,
     needed: VolumeStatus,
 ) -> Result<VolumeStatus, Failure> {
-    let deadline = hybrid.host.now() + PATIENCE;
+    let deadline = hybrid.host.now() + PATIENCE.limit;
     loop {
         let status = hybrid.world.borrow().cinder.volume(&volume()).map(|v| v.status);
         match status {

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use castoff_ports::cinder::{GetVolume, VolumeStatus};
 use castoff_ports::keystone::CreateToken;
 use castoff_ports::nova::{
     CreateVolumeAttachment, DeleteVolumeAttachment, ListVolumeAttachments, Microversion,
@@ -13,11 +12,21 @@ use castoff_ports::nova::{
 };
 use castoff_ports::{Auth, Failure, InstanceId, Port, ProjectId, Secret, UserId, VolumeId};
 
-/// Time between two polls.
-pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How a client waits: how often it looks, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Time between two polls.
+    pub poll: Duration,
+    /// When it gives up.
+    pub limit: Duration,
+}
 
-/// How long a client waits for an end.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
+impl Default for Patience {
+    /// As performance tests of clouds poll (2 s), and as long as tempest waits (300 s).
+    fn default() -> Self {
+        Patience { poll: Duration::from_secs(2), limit: Duration::from_secs(300) }
+    }
+}
 
 /// The newest microversion that both generations have and that DELETE depends on.
 pub const MICROVERSION: Microversion = Microversion::SHELVED_DETACH;
@@ -42,15 +51,6 @@ pub enum Waited {
     StillAttached,
 }
 
-/// How a wait for an attach ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitedForAttach {
-    /// cinder says in-use, attached to the server.
-    Attached,
-    /// The volume is free again, or time is up.
-    NotAttached,
-}
-
 /// Asks keystone for a token; put the result into the port for the calls below.
 pub async fn authenticate(port: &Port, user: &User) -> Result<Auth, Failure> {
     let issued = port
@@ -69,9 +69,14 @@ pub async fn detach(port: &Port, server: &InstanceId, volume: &VolumeId) -> Resu
     port.call(DeleteVolumeAttachment { server_id, volume_id, microversion: MICROVERSION }).await
 }
 
-/// Polls nova until the attachment is gone: every [`POLL_INTERVAL`], for [`WAIT_TIMEOUT`].
-pub async fn wait_detached(port: &Port, server: &InstanceId, volume: &VolumeId) -> Waited {
-    let end = port.now() + WAIT_TIMEOUT;
+/// Polls nova until the attachment is gone: as patiently as `wait` says.
+pub async fn wait_detached(
+    port: &Port,
+    server: &InstanceId,
+    volume: &VolumeId,
+    wait: Patience,
+) -> Waited {
+    let end = port.now() + wait.limit;
     loop {
         match port.call(ListVolumeAttachments { server_id: server.clone() }).await {
             Ok(list) if list.iter().all(|a| a.volume_id != *volume) => return Waited::Gone,
@@ -79,7 +84,7 @@ pub async fn wait_detached(port: &Port, server: &InstanceId, volume: &VolumeId) 
             // A poll that fails says nothing; the next one may.
             Ok(_) | Err(_) => {}
         }
-        if !pause(port, end).await {
+        if !pause(port, wait.poll, end).await {
             return Waited::StillAttached;
         }
     }
@@ -95,33 +100,7 @@ pub async fn attach(
     port.call(CreateVolumeAttachment { server_id, volume_id, microversion: MICROVERSION }).await
 }
 
-/// Polls cinder until the volume is in-use by the server, or free again.
-pub async fn wait_attached(port: &Port, server: &InstanceId, volume: &VolumeId) -> WaitedForAttach {
-    let end = port.now() + WAIT_TIMEOUT;
-    loop {
-        if let Ok(v) = port.call(GetVolume { volume_id: volume.clone(), microversion: 0 }).await {
-            match v.status {
-                VolumeStatus::InUse if v.attachments.iter().any(|a| a.server_id == *server) => {
-                    return WaitedForAttach::Attached;
-                }
-                VolumeStatus::Available | VolumeStatus::Error => {
-                    return WaitedForAttach::NotAttached;
-                }
-                VolumeStatus::InUse
-                | VolumeStatus::Reserved
-                | VolumeStatus::Attaching
-                | VolumeStatus::Detaching
-                | VolumeStatus::Deleting
-                | VolumeStatus::Maintenance => {}
-            }
-        }
-        if !pause(port, end).await {
-            return WaitedForAttach::NotAttached;
-        }
-    }
-}
-
 /// Sleeps until the next poll; false when that would be after the end.
-async fn pause(port: &Port, end: castoff_ports::SimTime) -> bool {
-    port.now() + POLL_INTERVAL <= end && port.sleep(POLL_INTERVAL).await.is_ok()
+async fn pause(port: &Port, poll: Duration, end: castoff_ports::SimTime) -> bool {
+    port.now() + poll <= end && port.sleep(poll).await.is_ok()
 }

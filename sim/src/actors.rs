@@ -5,6 +5,10 @@ use std::time::Duration;
 use castoff_pipeline::client::{self, User};
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
 
+/// A user looks every five seconds, for five minutes: nova's attachments, as a careful client does.
+const PATIENCE: client::Patience =
+    client::Patience { poll: Duration::from_secs(5), limit: Duration::from_secs(300) };
+
 /// What a user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -61,7 +65,8 @@ impl Script {
                 if accepted {
                     // What the user sees in the end is judged on the world, not here.
                     let _ =
-                        client::wait_detached(&port, &self.server, &self.volume).await;
+                        client::wait_detached(&port, &self.server, &self.volume, PATIENCE)
+                            .await;
                 }
             }
             Task::Attach => {

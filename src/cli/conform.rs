@@ -1,5 +1,6 @@
 //! `castoff conform`: the same pipeline on a real host, here or in the lab.
 
+#[cfg(not(feature = "real"))]
 use super::{ConformArgs, Exit, Problem};
 
 /// Without the feature there is nothing to bind to.
