@@ -103,8 +103,7 @@ pub enum ConformError {
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often, and how long, the user looks whether it is done.
 const POLL: Duration = Duration::from_millis(100);
-const PATIENCE: client::Patience =
-    client::Patience { poll: POLL, limit: Duration::from_secs(400) };
+const PATIENCE: client::Patience = client::Patience { poll: POLL, limit: Duration::from_secs(400) };
 
 const ATTACH: RequestId = RequestId(1);
 const DETACH: RequestId = RequestId(2);

@@ -84,7 +84,8 @@ impl Host {
     fn by_path(&self) -> impl Iterator<Item = (String, &str)> {
         self.devices.iter().filter_map(|(name, d)| {
             let (portal, iqn) = self.sessions.get(&d.sid)?;
-            let link = host::by_path_name(&portal.as_str().into(), &iqn.as_str().into(), Lun(d.lun));
+            let link =
+                host::by_path_name(&portal.as_str().into(), &iqn.as_str().into(), Lun(d.lun));
             Some((link, name.as_str()))
         })
     }

@@ -199,7 +199,11 @@ impl Guest {
         event
     }
 
-    fn libvirt(&mut self, now: &mut SimTime, call: libvirt::Call) -> Result<libvirt::Reply, Refusal> {
+    fn libvirt(
+        &mut self,
+        now: &mut SimTime,
+        call: libvirt::Call,
+    ) -> Result<libvirt::Reply, Refusal> {
         use libvirt::{Call, Reply};
         Ok(match call {
             Call::LookupByUuid(_) => Reply::LookupByUuid(()),
@@ -307,7 +311,9 @@ fn outcome(guest: &Guest, result: &Result<(), NovaError>) -> String {
             "DiskNotFound -> host disconnect SKIPPED, cinder terminate+detach run, BDM destroyed"
                 .to_owned()
         }
-        (Ok(()), 1, 0) if guest.requests == 0 => "DeviceNotFound -> host disconnect runs".to_owned(),
+        (Ok(()), 1, 0) if guest.requests == 0 => {
+            "DeviceNotFound -> host disconnect runs".to_owned()
+        }
         (Ok(()), 1, 0) => "unplugged -> host disconnect".to_owned(),
         (Err(NovaError::Libvirt(Refusal::Libvirt { message, .. })), 0, 1) => {
             format!("libvirtError({message}) -> roll_detaching")

@@ -65,8 +65,7 @@ impl Script {
                 if accepted {
                     // What the user sees in the end is judged on the world, not here.
                     let _ =
-                        client::wait_detached(&port, &self.server, &self.volume, PATIENCE)
-                            .await;
+                        client::wait_detached(&port, &self.server, &self.volume, PATIENCE).await;
                 }
             }
             Task::Attach => {

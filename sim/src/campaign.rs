@@ -189,6 +189,9 @@ pub struct Campaign<'a> {
 /// Seeds of one chunk: enough to make the preparation cheap, few enough to share.
 const CHUNK: u64 = 256;
 
+/// Stack of a worker: a whole pipeline's future is moved about on it, unoptimised in tests.
+const STACK: usize = 32 << 20;
+
 struct Chunk {
     cell: usize,
     seeds: Range<u64>,
@@ -212,7 +215,10 @@ impl Campaign<'_> {
         let done: Mutex<Vec<(usize, Result<Row, PrepareError>)>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
-                scope.spawn(|| self.work(&chunks, &next, &done));
+                let work = || self.work(&chunks, &next, &done);
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                // Only a machine without memory for one more thread refuses.
+                thread.spawn_scoped(scope, work).expect("a thread can be started");
             }
         });
         let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

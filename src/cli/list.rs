@@ -16,7 +16,9 @@ pub(super) fn list(args: &ListArgs) -> Result<Exit, Problem> {
         }
         What::Policies => Policy::all()
             .into_iter()
-            .map(|p| (p.name.clone(), format!("{} (release {})", title(&p.name), p.default_release)))
+            .map(|p| {
+                (p.name.clone(), format!("{} (release {})", title(&p.name), p.default_release))
+            })
             .collect(),
         What::Releases => {
             Release::all().into_iter().map(|r| (r.name.clone(), describe(&r))).collect()

@@ -1,5 +1,7 @@
 //! Servers that are shelved_offloaded have no host: nova-api attaches and detaches alone (A6).
 
+use std::pin::pin;
+
 use castoff_ports::cinder::Volume;
 use castoff_ports::nova::Microversion;
 use castoff_ports::novadb::{
@@ -36,7 +38,7 @@ pub(super) async fn detach_volume(
         check_and_begin_detach(cx, volume, &instance.uuid).await?;
     }
     record_action_start(cx, &instance.uuid, "detach_volume").await?;
-    let body = local_cleanup_bdm_volume(cx, &bdm, instance);
+    let body = pin!(local_cleanup_bdm_volume(cx, &bdm, instance));
     wrap_instance_event(cx, &instance.uuid, "api_detach_volume", body).await
 }
 
@@ -117,7 +119,7 @@ async fn reserve_and_complete(
                 BdmUpdate { attachment_id: Some(attachment.clone()), connection_info: None };
             cx.call(BdmSave { id: bdm.id, update }).await?;
             record_action_start(cx, uuid, "attach_volume").await?;
-            let body = volume_api::attachment_complete(cx, &attachment);
+            let body = pin!(volume_api::attachment_complete(cx, &attachment));
             wrap_instance_event(cx, uuid, "api_attach_volume", body).await
         }
     }

@@ -3,6 +3,7 @@
 //! Kept as it was: a failed flush is only logged (bug 1502534), a failed connect cleans nothing
 //! up, the whole session is scanned at login and again by `--rescan`.
 
+use std::pin::pin;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -60,7 +61,8 @@ pub(crate) async fn disconnect_volume(
     data: &IscsiData,
 ) -> Result<(), BrickError> {
     let scope = cx.policy().connect_volume_lock;
-    cx.port.locked(connect_volume_lock(cx), scope, disconnect_volume_iscsi(cx, data)).await
+    let body = pin!(disconnect_volume_iscsi(cx, data));
+    cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
 /// `_disconnect_volume_iscsi`.
@@ -101,7 +103,8 @@ pub(crate) async fn connect_volume(
     data: &IscsiData,
 ) -> Result<String, BrickError> {
     let scope = cx.policy().connect_volume_lock;
-    cx.port.locked(connect_volume_lock(cx), scope, connect_with_retry(cx, data)).await
+    let body = pin!(connect_with_retry(cx, data));
+    cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
 async fn connect_with_retry(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {

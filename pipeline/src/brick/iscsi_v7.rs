@@ -4,6 +4,8 @@
 //! and waited for; then every portal is logged out whose session held nothing else *when it was
 //! looked at*, before the removal. With force every step runs and the errors come at the end.
 
+use std::pin::pin;
+
 use castoff_ports::cinder::IscsiData;
 use castoff_ports::host::{
     DeviceExists, MultipathHolder, MultipathdShowStatus, RealPath, SessionDevices, UnlinkByIdLinks,
@@ -47,7 +49,8 @@ pub(crate) async fn disconnect_volume(
     let how =
         Cleanup { this_target_only: false, force, ignore_errors: false, is_disconnect_call: true };
     let scope = cx.policy().connect_volume_lock;
-    cx.port.locked(connect_volume_lock(cx), scope, cleanup_connection(cx, data, how)).await
+    let body = pin!(cleanup_connection(cx, data, how));
+    cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
 /// `_cleanup_connection`; the caller holds the lock.

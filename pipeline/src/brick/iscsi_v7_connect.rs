@@ -3,6 +3,7 @@
 //! Unlike 1.12 a failed connect is cleaned up by force, so that no session, node record or
 //! device is left over from it. The disk found at the LUN is not identified (bug 1813609).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use castoff_ports::cinder::IscsiData;
@@ -24,13 +25,17 @@ const ATTEMPTS: u32 = 3;
 /// Looks for the login in the session list before we call it lost. os-brick has no such bound.
 const LOGIN_ROUNDS: u32 = 100;
 
+/// Looks for the disk, one a second, before we give up; the scans are over after 139. os-brick has
+/// no such bound: while a session is missing from sysfs no scan is counted, and it looks for ever.
+const LOOKS: u32 = 600;
+
 /// `ISCSIConnector.connect_volume`: `/dev/sdX`.
 pub(crate) async fn connect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
 ) -> Result<String, BrickError> {
     let scope = cx.policy().connect_volume_lock;
-    let body = async {
+    let body = pin!(async {
         // check_multipath: asked even when multipath is not configured.
         execute(cx, || MultipathdShowStatus {}, ANY).await?;
         match connect_single_volume(cx, data).await {
@@ -46,7 +51,7 @@ pub(crate) async fn connect_volume(
                 Err(e)
             }
         }
-    };
+    });
     cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
@@ -113,18 +118,20 @@ async fn wait_for_device(
     // The first scan of the manual mode does not count.
     let (mut rescans, mut next_scan): (i64, i64) = if manual_scan { (-1, 0) } else { (0, 4) };
     let mut hctl = None;
-    let mut go_on = limit > 0 || manual_scan;
-    while go_on {
+    if limit == 0 && !manual_scan {
+        return Ok(None);
+    }
+    for _ in 0..LOOKS {
         match look(cx, data, sid, &mut hctl, &mut rescans, &mut next_scan).await {
             Ok(Some(device)) => return Ok(Some(device)),
             Ok(None) => {}
             Err(e) => cx.error(format!("Exception scanning {}: {e}", data.target_portal)),
         }
-        go_on = rescans <= limit;
-        if go_on {
-            cx.port.sleep(Duration::from_secs(1)).await?;
-            next_scan -= 1;
+        if rescans > limit {
+            break;
         }
+        cx.port.sleep(Duration::from_secs(1)).await?;
+        next_scan -= 1;
     }
     Ok(None)
 }
@@ -158,7 +165,7 @@ async fn connect_to_iscsi_portal(
 ) -> Result<Option<(Sid, bool)>, BrickError> {
     let (portal, iqn) = (&data.target_portal, &data.target_iqn);
     let name = format!("os-brick-connect_to_iscsi_portal-{portal}-{iqn}");
-    let body = async {
+    let body = pin!(async {
         let mut attempt = 1;
         loop {
             match connect_to_iscsi_portal_unsafe(cx, data).await {
@@ -169,7 +176,7 @@ async fn connect_to_iscsi_portal(
                 other => return other,
             }
         }
-    };
+    });
     cx.port.locked(&name, LockScope::External, body).await
 }
 

@@ -3,6 +3,8 @@
 //! Only step 2 is rolled back (os-roll_detaching). A failure after it leaves guest and host
 //! disconnected, the BDM in place and the volume `detaching`.
 
+use std::pin::pin;
+
 use castoff_ports::cinder::{Connector, Volume};
 use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::runtime::LockScope;
@@ -42,7 +44,7 @@ impl DriverVolumeBlockDevice {
             SourceType::Snapshot => "nova.virt.block_device.DriverVolSnapshotBlockDevice.detach",
             SourceType::Blank => "nova.virt.block_device.DriverVolBlankBlockDevice.detach",
         });
-        let body = self.do_detach(cx, instance, attachment_id);
+        let body = pin!(self.do_detach(cx, instance, attachment_id));
         if !cx.policy().guard_connection {
             return body.await;
         }

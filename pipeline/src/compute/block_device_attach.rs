@@ -3,6 +3,8 @@
 //! The last save of the BDM happens whatever comes of it (`update_db`). 2026.1 saves the
 //! connection_info before it completes the attachment (nova bug 1327218), outside any rollback.
 
+use std::pin::pin;
+
 use castoff_ports::AttachmentId;
 use castoff_ports::InstanceId;
 use castoff_ports::cinder::{ConnectionInfo, Connector, Volume};
@@ -45,7 +47,7 @@ impl Attaching<'_> {
             return self.do_attach(&volume, info).await;
         }
         let volume = volume_api::get_with_shared_targets(cx, volume_id).await?;
-        guard_connection(cx, &volume, self.do_attach(&volume, info)).await
+        guard_connection(cx, &volume, pin!(self.do_attach(&volume, info))).await
     }
 
     async fn do_attach(

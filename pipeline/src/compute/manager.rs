@@ -2,6 +2,11 @@
 //!
 //! The message carries the server as nova-api saw it, so nothing of it is read again: the host to
 //! which a detach was cast is the server's host, whatever has become of it since (F10).
+//!
+//! Decorators take a pinned body: by value, each would hold it twice and a message's future would
+//! double with every layer.
+
+use std::pin::pin;
 
 use castoff_ports::novadb::{
     Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmsByInstance, EventFinish, EventResult,
@@ -22,22 +27,22 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
     match method {
         Method::DetachVolume { instance, volume_id, attachment_id } => {
             cx.station("nova.compute.manager.ComputeManager.detach_volume");
-            let body = detach_volume(cx, &instance, &volume_id, attachment_id.as_ref());
-            let body = wrap_instance_fault(cx, &instance, body);
+            let body = pin!(detach_volume(cx, &instance, &volume_id, attachment_id.as_ref()));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
             wrap_instance_event(cx, &instance, "compute_detach_volume", body).await?;
             Ok(Returned::None)
         }
         Method::AttachVolume { instance, bdm } => {
             cx.station("nova.compute.manager.ComputeManager.attach_volume");
-            let body = attach_volume(cx, &instance, *bdm);
-            let body = wrap_instance_fault(cx, &instance, body);
+            let body = pin!(attach_volume(cx, &instance, *bdm));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
             wrap_instance_event(cx, &instance, "compute_attach_volume", body).await?;
             Ok(Returned::None)
         }
         Method::ReserveBlockDeviceName { instance, volume_id } => {
             cx.station("nova.compute.manager.ComputeManager.reserve_block_device_name");
             let body = reserve_block_device_name(cx, &instance, &volume_id);
-            let bdm = wrap_instance_fault(cx, &instance, body).await?;
+            let bdm = wrap_instance_fault(cx, &instance, pin!(body)).await?;
             Ok(Returned::Bdm(Box::new(bdm)))
         }
     }
@@ -96,7 +101,7 @@ async fn detach_volume(
     volume: &VolumeId,
     attachment_id: Option<&AttachmentId>,
 ) -> Result<(), NovaError> {
-    let body = do_detach_volume(cx, instance, volume, attachment_id);
+    let body = pin!(do_detach_volume(cx, instance, volume, attachment_id));
     // nova bug 1662483.
     if cx.policy().instance_lock { synchronized(cx, instance, body).await } else { body.await }
 }
@@ -117,6 +122,7 @@ async fn do_detach_volume(
         }
         Err(e) => return Err(e.into()),
     };
+    cx.station("nova.virt.block_device.convert_volume");
     let driver_bdm = convert_volume(bdm);
     driver_bdm.detach(cx, instance, attachment_id).await?;
     // Last of all: nova bea6ff62af.
@@ -126,7 +132,7 @@ async fn do_detach_volume(
 /// `ComputeManager.attach_volume`: locked in both generations; the BDM goes with any failure.
 async fn attach_volume(cx: &Context<'_>, instance: &InstanceId, bdm: Bdm) -> Result<(), NovaError> {
     let id = bdm.id;
-    let body = async {
+    let body = pin!(async {
         match do_attach_volume(cx, instance, bdm).await {
             Ok(()) => Ok(()),
             Err(e) => {
@@ -134,7 +140,7 @@ async fn attach_volume(cx: &Context<'_>, instance: &InstanceId, bdm: Bdm) -> Res
                 Err(e)
             }
         }
-    };
+    });
     synchronized(cx, instance, body).await
 }
 
@@ -167,7 +173,7 @@ async fn reserve_block_device_name(
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<Bdm, NovaError> {
-    let body = async {
+    let body = pin!(async {
         let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
         if cx.policy().duplicate_attach_check && bdms.iter().any(|b| b.volume_id == *volume) {
             return Err(NovaError::InvalidVolume {
@@ -182,7 +188,7 @@ async fn reserve_block_device_name(
                 device_name: Some(next_device_name(&bdms)),
             })
             .await?)
-    };
+    });
     synchronized(cx, instance, body).await
 }
 

@@ -18,11 +18,12 @@ pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
                 !rows.into_iter().any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
             let rolled_back =
                 world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::InUse);
-            let told =
-                world.novadb.faults().iter().any(|f| f.request == w.request)
-                    || world.novadb.actions().iter().any(|a| {
-                        a.request == w.request && a.message.as_deref() == Some("Error")
-                    });
+            let told = world.novadb.faults().iter().any(|f| f.request == w.request)
+                || world
+                    .novadb
+                    .actions()
+                    .iter()
+                    .any(|a| a.request == w.request && a.message.as_deref() == Some("Error"));
             !gone && !rolled_back && !told
         })
         .map(|w| (w.request, w.volume.clone()))
@@ -56,8 +57,7 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
         }
     }
     for node in world.kernel.nodes() {
-        let used =
-            world.kernel.session(&node.portal, &node.iqn).is_some();
+        let used = world.kernel.session(&node.portal, &node.iqn).is_some();
         if !used {
             found.push(format!("node record {} at {} has no session", node.iqn, node.portal));
         }

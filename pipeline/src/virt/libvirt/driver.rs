@@ -81,9 +81,11 @@ async fn disconnect_volume(
             volume: volume.clone(),
         });
     };
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver._disconnect_volume");
     if cx.policy().secret_lookup {
         find_secret(cx, volume).await?;
     }
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver");
     let driver = get_volume_driver(info)?;
     if !should_disconnect_target(cx, volume, info).await? {
         return Ok(());

@@ -44,9 +44,11 @@ pub async fn detach_device(
             let sleeps = (1..=max_retry_count)
                 .map(|n| n.saturating_mul(inc_sleep_time).min(max_sleep_time))
                 .map(|s| Duration::from_secs(s.into()));
+            guest.cx.station("nova.virt.libvirt.guest.Guest.detach_device_with_retry");
             device.detach_device_with_retry(sleeps).await
         }
         Unplug::AwaitEvents { attempts, timeout_s } => {
+            guest.cx.station("nova.virt.libvirt.driver.LibvirtDriver._detach_with_retry");
             device.detach_with_retry(attempts, Duration::from_secs(timeout_s.into())).await
         }
     }
