@@ -2,7 +2,7 @@
 //!
 //! - [`manager`]: `ComputeManager`: dispatch, decorators, lock and BDM.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
-//! - [`block_device_attach`]: `DriverVolumeBlockDevice.attach`.
+//! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
 
 use castoff_ports::{Port, rpc};
 

@@ -1,8 +1,8 @@
 //! nova-compute's stations on a healthy cloud, then with every operation failing in turn.
 
-mod support;
 #[path = "support/cloud.rs"]
 mod cloud;
+mod support;
 
 use std::rc::Rc;
 
@@ -219,6 +219,8 @@ fn an_attach_that_fails_anywhere_destroys_its_bdm_and_gives_the_reservation_back
             let tolerated = match operation {
                 "host::InitiatorName" | "host::MultipathdShowStatus" => true,
                 "iscsi::Sessions" => policy.name == "pike",
+                // 7.x finds the session of its first attempt, whose node record it could not set.
+                "iscsi::NodeUpdate" => policy.name != "pike",
                 _ => false,
             };
             if tolerated {
@@ -242,10 +244,9 @@ fn an_attach_that_fails_anywhere_destroys_its_bdm_and_gives_the_reservation_back
 
 #[test]
 fn a_healthy_attach_returns_the_path_of_its_generation() {
-    for (name, source) in [
-        ("pike", "/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-iqn.t-lun-1"),
-        ("2026.1", "/dev/sdb"),
-    ] {
+    for (name, source) in
+        [("pike", "/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-iqn.t-lun-1"), ("2026.1", "/dev/sdb")]
+    {
         let (result, binding) = attach(&Policy::named(name).unwrap(), vec![]);
         assert_eq!(result, Ok(Returned::None));
         let cloud = binding.outside.borrow();
@@ -263,10 +264,8 @@ fn a_healthy_attach_returns_the_path_of_its_generation() {
 fn a_disk_that_appears_late_is_found_by_a_later_scan() {
     for (name, scan, scans) in [("pike", "iscsi::Rescan", 3), ("2026.1", "host::ScanLun", 3)] {
         let policy = Policy::named(name).unwrap();
-        let bdm = Bdm {
-            connection_info: None,
-            ..cloud::bdm(has_attachments(&policy).then_some("a1"))
-        };
+        let bdm =
+            Bdm { connection_info: None, ..cloud::bdm(has_attachments(&policy).then_some("a1")) };
         let method = Method::AttachVolume { instance: "i1".into(), bdm: Box::new(bdm) };
         let cloud = Cloud { scans_needed: scans, ..Cloud::detached() };
         let (result, binding) = compute(&policy, cloud, method);
@@ -283,10 +282,8 @@ fn a_disk_that_appears_late_is_found_by_a_later_scan() {
 fn a_connect_that_never_finds_its_disk_is_cleaned_up_by_7_and_left_by_1_12() {
     for (name, session_left) in [("pike", true), ("2026.1", false)] {
         let policy = Policy::named(name).unwrap();
-        let bdm = Bdm {
-            connection_info: None,
-            ..cloud::bdm(has_attachments(&policy).then_some("a1"))
-        };
+        let bdm =
+            Bdm { connection_info: None, ..cloud::bdm(has_attachments(&policy).then_some("a1")) };
         let method = Method::AttachVolume { instance: "i1".into(), bdm: Box::new(bdm) };
         let cloud = Cloud { scans_needed: u32::MAX, ..Cloud::detached() };
         let (result, binding) = compute(&policy, cloud, method);
@@ -353,8 +350,7 @@ fn the_backends_lock_depends_on_shared_targets_and_manual_scans() {
         let mut cloud = Cloud::attached(true);
         cloud.volume.as_mut().unwrap().shared_targets = shared_targets;
         let binding = Scripted::new(cloud);
-        let mut conf =
-            castoff_pipeline::Conf::new(Policy::named("2026.1").unwrap(), "vm".into());
+        let mut conf = castoff_pipeline::Conf::new(Policy::named("2026.1").unwrap(), "vm".into());
         conf.iscsiadm_manual_scan = manual_scan;
         let process = castoff_pipeline::NovaProcess::new(Rc::new(conf));
         let port = port(&binding, Process::NovaCompute);
@@ -402,10 +398,7 @@ fn a_device_name_is_reserved_under_the_servers_lock_and_a_second_one_is_refused_
     assert_eq!(bdm.device_name.as_deref(), Some("/dev/vdc"));
     assert_eq!(binding.outside.borrow().locks, ["i1"]);
     let (result, _) = reserve("2026.1");
-    assert_eq!(
-        result.unwrap_err().format_message(),
-        "Invalid volume: volume v1 already attached"
-    );
+    assert_eq!(result.unwrap_err().format_message(), "Invalid volume: volume v1 already attached");
 }
 
 #[test]

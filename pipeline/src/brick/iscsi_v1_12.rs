@@ -3,8 +3,8 @@
 //! Kept as it was: a failed flush is only logged (bug 1502534), a failed connect cleans nothing
 //! up, the whole session is scanned at login and again by `--rescan`.
 
-use std::pin::pin;
 use std::borrow::Cow;
+use std::pin::pin;
 use std::time::Duration;
 
 use castoff_ports::cinder::IscsiData;

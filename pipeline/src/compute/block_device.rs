@@ -98,12 +98,14 @@ impl DriverVolumeBlockDevice {
     ) -> Result<(), NovaError> {
         let volume_id = &self.bdm.volume_id;
         match self.detach_from_host(cx, instance).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => Ok(()),
             // nova bug 1367964: an earlier attempt may have got this far.
             Err(e @ NovaError::DiskNotFound { .. }) => {
-                let text = format!("Ignoring DiskNotFound exception while detaching volume");
-                cx.warning(format!("{text} {volume_id}: failed to {e}"));
-                return Ok(());
+                cx.warning(format!(
+                    "Ignoring DiskNotFound exception while detaching volume {volume_id}: failed \
+                     to {e}"
+                ));
+                Ok(())
             }
             Err(e) => {
                 // nova bug 1750680: a guest's refusal is no crash of ours.
