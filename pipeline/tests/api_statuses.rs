@@ -1,5 +1,7 @@
 //! nova-api: the statuses and messages of a detach and an attach in both generations, and tokens.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests do")]
+
 #[path = "support/cloud.rs"]
 mod cloud;
 mod support;

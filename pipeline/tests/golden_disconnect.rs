@@ -1,6 +1,8 @@
 //! Replays what os-brick's own connectors did to a scripted host: commands and their order,
 //! sleeps, locks, outcome, end time and what is left.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests do")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

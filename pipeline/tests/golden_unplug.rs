@@ -1,6 +1,8 @@
 //! Replays what nova's own code did to a scripted guest: the order of XMLDesc, detach, sleep and
 //! wait, the number of requests, the outcome and the end time.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests do")]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,9 @@
 //! A small healthy cloud: one server with one iSCSI volume, every operation answered, any of them
 //! made to fail from its n-th call on.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 
 use castoff_ports::cinder::{
@@ -11,8 +14,8 @@ use castoff_ports::libvirt::{self, DeviceEvent, GuestDisk, PowerState, WaiterId,
 use castoff_ports::novadb::{Bdm, Instance, Service, SourceType, VmState};
 use castoff_ports::rpc::{Method, Returned};
 use castoff_ports::{
-    BdmId, Call, CallCx, Failure, Lun, Refusal, Reply, Secret, SimTime, cinder, keystone,
-    novadb, rpc, runtime,
+    BdmId, Call, CallCx, Failure, Lun, Refusal, Reply, Secret, SimTime, cinder, keystone, novadb,
+    rpc, runtime,
 };
 
 use crate::support::Outside;

@@ -1,6 +1,7 @@
 //! A binding for tests: a scripted outside on a virtual clock, and an executor of one poll.
 
-#![allow(dead_code)]
+// Each test file uses a part of it, and its helpers fail like the tests do.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
