@@ -267,6 +267,7 @@ pub async fn detach_case(
     let release = Release::named(&policy.default_release)
         .unwrap_or_else(|| unreachable!("policy {} names a release that exists", policy.name));
     let mut conf = Conf::new(policy.clone(), host_name.clone());
+    conf.iscsiadm_manual_scan = release.manual_scan;
     if release.service_token {
         conf.service_user = Some(ServiceUser {
             user: UserId::new("nova"),
@@ -388,7 +389,7 @@ async fn after(
     let left: Leftovers = inspect(&hybrid.host, named, instance, &volume()).await?;
     let world = hybrid.world.borrow();
     let status = world.cinder.volume(&volume()).map_or("missing", |v| v.status.as_str());
-    let bdms = world.novadb.live_bdms().into_iter().count();
+    let bdms = world.novadb.live_bdms().len();
     let rows = world.cinder.live_attachments().count();
     let check = |name, ok, found: String| Check { name, ok, found };
     let none = |n: usize| if n == 0 { "none".to_owned() } else { format!("{n} left") };

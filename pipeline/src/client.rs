@@ -1,7 +1,7 @@
 //! The user's client: a token, one request, and polling until its effect is there.
 //!
 //! It polls nova's attachments, not cinder's status, to see a detach end: cinder is done first,
-//! the BDM goes last (nova bug 1937084; users-and-peers H6).
+//! the BDM goes last (nova bug 1937084, H6).
 
 use std::time::Duration;
 

@@ -186,7 +186,7 @@ pub struct Policy {
     /// Counts the servers of this host before disconnecting a multiattach volume (nova bug
     /// 1757190).
     pub multiattach_count: bool,
-    /// OPERATION_FAILED of an attach becomes DeviceIsBusy (neighbours A5).
+    /// OPERATION_FAILED of an attach becomes DeviceIsBusy (attach, A5).
     pub attach_busy_error: bool,
 
     /// os-brick's algorithm (os-brick bug 1502534, 400ca5d).

@@ -8,7 +8,7 @@
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
 //! - [`campaign`]: many runs, in rows.
-//! - [`suite`]: `castoff::scenario("…").policy("…").seeds(0..100).check()`.
+//! - [`suite`][]: `castoff::scenario("…").policy("…").seeds(0..100).check()`.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(

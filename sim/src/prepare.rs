@@ -122,6 +122,7 @@ impl Prepared {
         }
         let project = ProjectId::new("demo");
         let mut conf = Conf::new(policy.clone(), compute_host());
+        conf.iscsiadm_manual_scan = release.manual_scan;
         if release.service_token {
             conf.service_user = Some(ServiceUser {
                 user: UserId::new("nova"),

@@ -15,7 +15,7 @@ pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
         .filter(|w| {
             let rows = world.novadb.live_bdms();
             let gone =
-                !rows.into_iter().any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
+                !rows.iter().any(|b| b.volume_id == w.volume && b.instance_uuid == w.instance);
             let rolled_back =
                 world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::InUse);
             let told = world.novadb.faults().iter().any(|f| f.request == w.request)
