@@ -1,5 +1,8 @@
 //! The command line: what it prints, what it exits with, how it refuses.
 
+// Whole-program tests start castoff's own program; a helper that fails is a failed test.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn castoff(args: &[&str]) -> Output {

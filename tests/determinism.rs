@@ -1,5 +1,8 @@
 //! One identity, one trace: in any process, with any number of jobs.
 
+// Whole-program tests start castoff's own program; a helper that fails is a failed test.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 use std::process::Command;
 
 fn castoff(args: &[&str]) -> Vec<u8> {
