@@ -49,6 +49,11 @@ impl FaultLayer {
         self.state.borrow().waiting.clone()
     }
 
+    /// Adds a fault while the run goes on: it counts from here, not from the run's beginning.
+    pub fn arm(&self, fault: Fault) {
+        self.state.borrow_mut().waiting.push(fault);
+    }
+
     /// Faults stop: what has not struck never will.
     pub fn heal(&self) {
         self.state.borrow_mut().waiting.clear();
