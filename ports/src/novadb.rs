@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cinder::ConnectionInfo;
-use crate::{AttachmentId, BdmId, HostName, InstanceId, ProjectId, RequestId, VolumeId};
+use crate::libvirt::PowerState;
+use crate::{
+    AttachmentId, BdmId, HostName, InstanceId, ProjectId, RequestId, SimTime, UserId, VolumeId,
+};
 
 /// `instances.vm_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +77,69 @@ pub struct Instance {
     pub locked: bool,
 }
 
+/// `instances.locked_by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockedBy {
+    /// A user of its project.
+    Owner,
+    /// An administrator.
+    Admin,
+}
+
+/// The columns of `instances` that only the API shows; kept apart, as no station of a detach
+/// reads them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerDetails {
+    /// display_name.
+    pub name: String,
+    /// Who made it.
+    pub user_id: Option<UserId>,
+    /// created_at.
+    pub created_at: SimTime,
+    /// updated_at: any write of the row.
+    pub updated_at: SimTime,
+    /// launched_at.
+    pub launched_at: Option<SimTime>,
+    /// power_state as nova last saw it; none is NOSTATE.
+    pub power_state: Option<PowerState>,
+    /// Who locked it.
+    pub locked_by: Option<LockedBy>,
+    /// Why.
+    pub locked_reason: Option<String>,
+}
+
+/// What to change in an instance; `None` leaves the column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InstanceUpdate {
+    /// vm_state.
+    pub vm_state: Option<VmState>,
+    /// task_state.
+    pub task_state: Option<Option<String>>,
+    /// host (and node).
+    pub host: Option<Option<HostName>>,
+    /// power_state.
+    pub power_state: Option<Option<PowerState>>,
+    /// locked and locked_by.
+    pub locked_by: Option<Option<LockedBy>>,
+    /// locked_reason, written with locked_by.
+    pub locked_reason: Option<String>,
+}
+
+impl InstanceUpdate {
+    /// A change of task_state alone.
+    pub fn task_state(task_state: Option<&str>) -> InstanceUpdate {
+        InstanceUpdate {
+            task_state: Some(task_state.map(str::to_owned)),
+            ..InstanceUpdate::default()
+        }
+    }
+    /// A change of vm_state that ends a task.
+    pub fn vm_state(vm_state: VmState) -> InstanceUpdate {
+        InstanceUpdate { vm_state: Some(vm_state), ..InstanceUpdate::task_state(None) }
+    }
+}
+
 /// `block_device_mapping.source_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -107,6 +173,10 @@ pub struct Bdm {
     pub attachment_id: Option<AttachmentId>,
     /// Saved when the guest has the disk.
     pub connection_info: Option<ConnectionInfo>,
+    /// Whether the volume is deleted with the server.
+    pub delete_on_termination: bool,
+    /// The device's tag.
+    pub tag: Option<String>,
 }
 
 impl Bdm {
@@ -141,6 +211,10 @@ pub struct BdmUpdate {
     pub attachment_id: Option<AttachmentId>,
     /// connection_info; boxed, as it is far larger than the rest.
     pub connection_info: Option<Box<ConnectionInfo>>,
+    /// delete_on_termination.
+    pub delete_on_termination: Option<bool>,
+    /// tag.
+    pub tag: Option<String>,
 }
 
 crate::operations!(NovaDb, "novadb", {
@@ -217,6 +291,28 @@ crate::operations!(NovaDb, "novadb", {
         /// The exception's text.
         message: String,
     } -> ();
+    /// Instance.save; the update is refused (UnexpectedTaskStateError) unless the row's task_state
+    /// is one of those expected, if any are.
+    InstanceSave {
+        /// The server.
+        uuid: InstanceId,
+        /// The columns to write.
+        update: Box<InstanceUpdate>,
+        /// Compare and swap: what task_state may be before; anything when empty.
+        expected_task_state: Vec<Option<String>>,
+    } -> ();
+    /// The columns of a server that only the API shows.
+    GetServerDetails {
+        /// The server.
+        uuid: InstanceId,
+    } -> ServerDetails;
+    /// InstanceList.get_by_filters: of one project, or of all; deleted ones are left out.
+    InstancesByProject {
+        /// The project.
+        project: Option<ProjectId>,
+    } -> Vec<Instance>;
+    /// ServiceList.get_all: the nova-compute services.
+    ServicesAll {} -> Vec<Service>;
     /// The instance's actions, newest first.
     ActionsByInstance {
         /// The server.
@@ -262,6 +358,21 @@ impl Call {
                 format!("InstanceActionList.get_by_instance_uuid {}", c.instance)
             }
             Call::ServiceByHost(c) => format!("Service.get_by_compute_host {}", c.host),
+            Call::InstanceSave(c) => {
+                let state = c.update.vm_state.map_or("", VmState::as_str);
+                let task = match &c.update.task_state {
+                    None => "",
+                    Some(None) => "none",
+                    Some(Some(task)) => task.as_str(),
+                };
+                format!("Instance.save {} vm_state={state} task_state={task}", c.uuid)
+            }
+            Call::GetServerDetails(c) => format!("Instance.get_by_uuid {} joined", c.uuid),
+            Call::InstancesByProject(c) => format!(
+                "InstanceList.get_by_filters project={}",
+                c.project.as_ref().map_or("-", ProjectId::as_str)
+            ),
+            Call::ServicesAll(_) => "ServiceList.get_all".to_owned(),
         }
     }
 }

@@ -92,6 +92,18 @@ pub fn summary(reply: &Reply) -> String {
             nova::Reply::CreateVolumeAttachment(None) => "202".to_owned(),
             nova::Reply::ListVolumeAttachments(l) => format!("200 {} attached", l.len()),
             nova::Reply::ListInstanceActions(l) => format!("200 {} actions", l.len()),
+            nova::Reply::ShowInstanceAction(a) => format!("200 {} events", a.events.len()),
+            nova::Reply::ShowVolumeAttachment(a) => {
+                format!("200 device {}", a.device.as_deref().unwrap_or("-"))
+            }
+            nova::Reply::ListServers(l) => format!("200 {} servers", l.len()),
+            nova::Reply::ShowServer(s) => format!("200 {}", s.instance.vm_state.as_str()),
+            nova::Reply::ListServices(l) => format!("200 {} services", l.len()),
+            nova::Reply::UpdateVolumeAttachment(()) | nova::Reply::PostServerAction(()) => {
+                "202".to_owned()
+            }
+            nova::Reply::GetVersions(()) => "200".to_owned(),
+            nova::Reply::RefuseRequest(()) => "refused".to_owned(),
         },
         Reply::NovaDb(r) => match r {
             novadb::Reply::GetInstance(i) => {
@@ -108,6 +120,10 @@ pub fn summary(reply: &Reply) -> String {
                 format!("BDM {} {}", b.id, b.device_name.as_deref().unwrap_or("-"))
             }
             novadb::Reply::ActionsByInstance(l) => format!("{} actions", l.len()),
+            novadb::Reply::InstancesByProject(l) => format!("{} rows", l.len()),
+            novadb::Reply::ServicesAll(l) => format!("{} rows", l.len()),
+            novadb::Reply::GetServerDetails(d) => d.name.clone(),
+            novadb::Reply::InstanceSave(()) => "ok".to_owned(),
             novadb::Reply::ServiceByHost(s) => if s.up { "up" } else { "down" }.to_owned(),
             novadb::Reply::BdmSave(())
             | novadb::Reply::BdmDestroy(())
