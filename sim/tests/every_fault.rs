@@ -1,6 +1,9 @@
 //! Every operation of a detach fails in turn, in every way, on both bindings: the run comes to
 //! rest, the fault that struck is the one that was meant, and nothing of ours panics.
 
+// A helper of a test that fails is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
