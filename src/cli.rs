@@ -6,8 +6,10 @@ mod problem;
 mod replay;
 mod run;
 mod select;
+mod serve;
 mod table;
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     List(ListArgs),
     /// Detach a real volume from a real guest through the same pipeline.
     Conform(ConformArgs),
+    /// Serve keystone, nova and cinder on loopback sockets, for OpenStack clients.
+    Serve(ServeArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,7 +85,7 @@ struct RunArgs {
     /// How everything else behaves [default: each policy's own]
     #[arg(long, value_name = "NAME")]
     release: Option<String>,
-    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..20 on network]
+    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..10 on network]
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
     /// Threads [default: one a core]
@@ -192,6 +196,44 @@ struct ConformArgs {
     format: Format,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CloudFormat {
+    /// clouds.yaml.
+    Clouds,
+    /// `export OS_…` for a shell.
+    Env,
+    /// An object with every URL and user.
+    Json,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Name of a scenario, or path of a scenario file: the starting state and its faults
+    #[arg(value_name = "SCENARIO", default_value = "healthy")]
+    scenario: String,
+    /// Policy
+    #[arg(long, value_name = "P", default_value = "2026.1")]
+    policy: String,
+    /// Release [default: the policy's own]
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Address to listen on; one that is not loopback opens the cloud to others
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// Keystone's port; nova, cinder and admin get the next three; 0: free ones
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_532))]
+    port_base: u16,
+    /// So many times faster than real time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    speed: u32,
+    /// What to print
+    #[arg(long, value_enum, default_value = "clouds")]
+    format: CloudFormat,
+    /// Write clouds.yaml there too, once the cloud is up
+    #[arg(long, value_name = "FILE")]
+    clouds: Option<PathBuf>,
+}
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let bounds = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     match bounds {
@@ -246,6 +288,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
     };
     match result {
         Ok(exit) => ExitCode::from(exit.code()),

@@ -29,3 +29,4 @@ pub fn scenario(name_or_path: &str) -> Suite {
 
 #[cfg(feature = "real")]
 pub mod conform;
+pub mod serve;

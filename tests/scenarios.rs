@@ -36,5 +36,11 @@ fault_scenarios! {
     a_compute_that_dies_before_the_disconnect_is_not_resumed: "compute-dies-before-disconnect",
     a_token_that_expires_while_the_guest_is_slow_needs_a_service_token: "token-expires",
     two_detaches_of_one_volume_come_to_one: "two-detaches-race",
+    a_compute_that_restarts_while_the_guest_is_asked_forgets_the_detach: "compute-restarts-while-detaching",
+    a_server_delete_beside_a_detach_leaves_nothing_behind: "detach-races-server-delete",
+    a_hard_reboot_beside_a_detach_waits_for_it_or_gives_the_disk_back: "detach-races-hard-reboot",
+    an_encrypted_volume_is_detached_from_the_guest_first: "encrypted-volume",
     another_volume_of_the_target_keeps_its_session: "other-volume-of-the-target",
+    a_healthy_multipath_detach_leaves_nothing_behind: "healthy-multipath",
+    a_lost_path_does_not_keep_a_volume_from_being_detached: "multipath-one-path-lost",
 }

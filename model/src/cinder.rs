@@ -8,10 +8,14 @@
 //! - `actions`: GET volume and the volume actions (`os-begin_detaching`, `os-detach`, …).
 //! - `attachments`: the attachments API, which ocata does not have.
 //! - `deletion`: who may take away an attachment that nova uses (CVE-2023-2088).
+//! - `volumes`, `admin`: what only the HTTP API offers; no operation of a pipeline is among it.
 
 #[cfg(test)]
 mod action_tests;
 mod actions;
+mod admin;
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod attachment_tests;
 mod attachments;
@@ -21,12 +25,11 @@ pub mod rows;
 mod status_tests;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
-use castoff_ports::cinder::{AttachStatus, Call, Reply, VolumeStatus};
+use castoff_ports::cinder::{AttachStatus, Call, Chap, Reply, VolumeStatus};
 use castoff_ports::keystone::{Role, TokenInfo};
-use castoff_ports::{
-    AttachmentId, Auth, HostName, InstanceId, Iqn, ProjectId, Refusal, SimTime, VolumeId,
-};
+use castoff_ports::{AttachmentId, Auth, HostName, InstanceId, Iqn, Refusal, SimTime, VolumeId};
 
 use crate::fact::{Fact, Facts};
 use crate::keystone::{Keystone, UNAUTHORIZED};
@@ -35,10 +38,11 @@ use crate::release::CinderRelease;
 use crate::storage::Storage;
 use crate::world::Step;
 
-pub use rows::{AttachmentRow, VolumeRow};
+pub use rows::{AttachMode, AttachmentRow, VolumeRow, VolumeType};
+pub use volumes::{Backend, NewVolume};
 
 /// The cinder-volume service's uuid: os-brick names its guard lock after it.
-const SERVICE_UUID: &str = "5e41ce00-0000-4000-8000-000000000001";
+pub(crate) const SERVICE_UUID: &str = "5e41ce00-0000-4000-8000-000000000001";
 
 /// Cinder's API, its volume service and its database.
 #[derive(Clone, Debug)]
@@ -48,19 +52,56 @@ pub struct Cinder {
     /// Rows that are not soft-deleted, oldest first.
     attachments: Vec<AttachmentRow>,
     last_attachment: u32,
+    /// The one backend.
+    pub backend: Backend,
+    /// What the backend's targets ask initiators for (`use_chap_auth`), in every connection_info.
+    pub chap: Option<Chap>,
+    types: Vec<VolumeType>,
+    last_volume: u32,
+    /// How many volumes cinder-volume is creating or deleting.
+    busy: usize,
+    /// The time of the call under way, for the rows' own times.
+    now: SimTime,
 }
 
 /// Who calls, once the door has let them in.
-struct Caller<'a> {
-    info: &'a TokenInfo,
+pub(crate) struct Caller<'a> {
+    pub(crate) info: &'a TokenInfo,
     /// The request carries a valid service token with the role `service`.
     service: bool,
+}
+
+impl Caller<'_> {
+    pub(crate) fn is_admin(&self) -> bool {
+        self.info.roles.contains(&Role::Admin)
+    }
+
+    /// A policy that only admins pass, in oslo.policy's words.
+    pub(crate) fn needs_admin(&self, policy: &str) -> Result<(), Refusal> {
+        match self.is_admin() {
+            true => Ok(()),
+            false => {
+                Err(Refusal::http(403, format!("Policy doesn't allow {policy} to be performed.")))
+            }
+        }
+    }
 }
 
 impl Cinder {
     /// A cinder of this release without volumes.
     pub fn new(release: CinderRelease) -> Cinder {
-        Cinder { release, volumes: Vec::new(), attachments: Vec::new(), last_attachment: 0 }
+        Cinder {
+            release,
+            volumes: Vec::new(),
+            attachments: Vec::new(),
+            last_attachment: 0,
+            backend: Backend::default(),
+            chap: None,
+            types: vec![volumes::default_type()],
+            last_volume: 0,
+            busy: 0,
+            now: SimTime::ZERO,
+        }
     }
 
     /// Adds an available volume that any project may use.
@@ -132,6 +173,7 @@ impl Cinder {
         auth: &Auth,
         call: Call,
     ) -> Result<Reply, Refusal> {
+        self.settle(step.now);
         let caller = &self.admit(step.now, keystone, auth)?;
         let facts = &mut *step.facts;
         match call {
@@ -156,7 +198,7 @@ impl Cinder {
             Call::TerminateConnection(c) => self
                 .terminate_connection(facts, storage, novadb, caller, &c)
                 .map(Reply::TerminateConnection),
-            Call::Attach(c) => self.attach(facts, caller, c).map(Reply::Attach),
+            Call::Attach(c) => self.attach(facts, caller, c, AttachMode::Rw).map(Reply::Attach),
             Call::Detach(c) => self.detach(facts, storage, novadb, caller, &c).map(Reply::Detach),
             Call::AttachmentCreate(c) => {
                 self.attachment_create(facts, caller, &c).map(Reply::AttachmentCreate)
@@ -173,18 +215,8 @@ impl Cinder {
         }
     }
 
-    /// The project of whoever sends this, as the door makes it out; 401 when it lets nobody in.
-    pub fn project_of<'k>(
-        &self,
-        now: SimTime,
-        keystone: &'k Keystone,
-        auth: &Auth,
-    ) -> Result<&'k ProjectId, Refusal> {
-        self.admit(now, keystone, auth).map(|c| &c.info.project_id)
-    }
-
     /// keystonemiddleware at the API's door.
-    fn admit<'k>(
+    pub(crate) fn admit<'k>(
         &self,
         now: SimTime,
         keystone: &'k Keystone,
@@ -224,6 +256,7 @@ impl Cinder {
     fn set(&mut self, facts: &mut Facts, at: usize, to: VolumeStatus, attach: AttachStatus) {
         let row = &mut self.volumes[at];
         row.attach_status = attach;
+        row.about.updated_at = Some(self.now);
         if row.status != to {
             facts.push(Fact::VolumeStatus { volume: row.id.clone(), from: row.status, to });
             row.status = to;
@@ -254,6 +287,8 @@ impl Cinder {
             mountpoint: None,
             connector: None,
             connection_info: None,
+            attached_at: None,
+            attach_mode: AttachMode::Null,
         });
         id
     }
@@ -278,6 +313,7 @@ impl Cinder {
             self.attachments.remove(at);
         }
         let (status, attach) = rows::status(self.release, self.rows_of(&self.volumes[volume].id));
+        self.volumes[volume].about.attached_mode = None;
         self.set(facts, volume, status, attach);
     }
 

@@ -198,6 +198,29 @@ pub enum Fact {
         /// The volume it was meant to be.
         volume: VolumeId,
     },
+    /// QEMU: a guest was stopped, and one of its disks is closed with it.
+    DiskClosed {
+        /// The guest.
+        instance: InstanceId,
+        /// `vdb`.
+        target: String,
+        /// The volume it was meant to be.
+        volume: VolumeId,
+    },
+    /// libvirt: the passphrase of an encrypted volume is there, or is there no more.
+    Secret {
+        /// The volume.
+        volume: VolumeId,
+        /// True when it is there now.
+        present: bool,
+    },
+    /// kernel: a LUKS mapping was opened over a disk, or closed.
+    Crypt {
+        /// Its name in device-mapper.
+        name: String,
+        /// True when it is open now.
+        open: bool,
+    },
     /// libvirt: the persistent config of a guest gained or lost a disk.
     DiskConfigured {
         /// The guest.
@@ -242,10 +265,15 @@ impl Fact {
             | Fact::SessionDown { .. }
             | Fact::NodeNew { .. }
             | Fact::NodeDeleted { .. } => "iscsi",
-            Fact::DeviceUp { .. } | Fact::DeviceGone { .. } | Fact::Flushed { .. } => "host",
+            Fact::Crypt { .. }
+            | Fact::DeviceUp { .. }
+            | Fact::DeviceGone { .. }
+            | Fact::Flushed { .. } => "host",
             Fact::DiskPlugged { .. }
             | Fact::UnplugRequested { .. }
             | Fact::DiskUnplugged { .. }
+            | Fact::DiskClosed { .. }
+            | Fact::Secret { .. }
             | Fact::DiskConfigured { .. } => "libvirt",
             Fact::GuestWrite { .. } => "guest",
         }
@@ -314,6 +342,15 @@ impl fmt::Display for Fact {
             Fact::UnplugRequested { target, .. } => write!(f, "device_del {target}"),
             Fact::DiskUnplugged { target, volume, .. } => {
                 write!(f, "guest let go of {target}, volume {volume}: DEVICE_REMOVED")
+            }
+            Fact::DiskClosed { target, volume, .. } => {
+                write!(f, "guest stopped: {target}, volume {volume} closed")
+            }
+            Fact::Secret { volume, present } => {
+                write!(f, "secret of volume {volume} {}", if *present { "defined" } else { "gone" })
+            }
+            Fact::Crypt { name, open } => {
+                write!(f, "{name} {}", if *open { "opened" } else { "closed" })
             }
             Fact::DiskConfigured { target, present, .. } => {
                 write!(f, "persistent config {} {target}", if *present { "has" } else { "lost" })

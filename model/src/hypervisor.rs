@@ -7,6 +7,8 @@
 //!
 //! - `hotplug`: attach, detach, what a second request does, the domain's job lock.
 //! - `events`: nova's waiters for DEVICE_REMOVED and DEVICE_REMOVAL_FAILED.
+//! - `pause`: suspend, resume and managed save.
+//! - `lifecycle`: destroy, undefine, define, create; secrets of encrypted volumes.
 //! - `guest`: what the guest does: its writes, its letting go, its power.
 
 use std::collections::VecDeque;
@@ -26,15 +28,16 @@ use crate::world::{Outcome, Step, Ticket};
 mod events;
 mod guest;
 mod hotplug;
+mod lifecycle;
+#[cfg(test)]
+mod lifecycle_tests;
+mod pause;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
 
 use events::Waiter;
-
-/// virErrorDomain of libvirt's secret driver (VIR_FROM_SECRET).
-const FROM_SECRET: i32 = 30;
 
 /// Until when guests write by themselves unless a harness says otherwise: it bounds a run.
 const WRITES_UNTIL: SimTime = SimTime(30_000_000);
@@ -157,6 +160,8 @@ pub struct Hypervisor {
     lets_go: LetsGo,
     domains: Vec<Domain>,
     waiters: Vec<Waiter>,
+    /// Volumes whose passphrase libvirt has.
+    secrets: Vec<VolumeId>,
     next_waiter: u32,
     next_seq: u32,
     next_write: SimTime,
@@ -201,6 +206,7 @@ impl Hypervisor {
             lets_go: LetsGo::After(Duration::from_millis(400)),
             domains: Vec::new(),
             waiters: Vec::new(),
+            secrets: Vec::new(),
             next_waiter: 1,
             next_seq: 1,
             next_write: SimTime::ZERO,
@@ -234,15 +240,33 @@ impl Hypervisor {
                 self.delete_waiter(c.waiter);
                 Ok(Reply::DeleteWaiter(()))
             }
-            // No volume of the models is encrypted by QEMU, so no secret was ever made.
-            Call::SecretLookupByUsage(c) => Err(Refusal::Libvirt {
-                code: error::NO_SECRET,
-                domain: FROM_SECRET,
-                message: format!(
-                    "Secret not found: no secret with matching usage '{}'",
-                    c.volume_id
-                ),
-            }),
+            Call::CleanupWaiters(c) => {
+                self.cleanup_waiters(host.step, &c.instance);
+                Ok(Reply::CleanupWaiters(()))
+            }
+            Call::Suspend(c) => self.suspend(&mut host, &c.instance).map(Reply::Suspend),
+            Call::Resume(c) => self.resume(&mut host, &c.instance).map(Reply::Resume),
+            Call::ManagedSave(c) => {
+                self.managed_save(host.step, &c.instance).map(Reply::ManagedSave)
+            }
+            Call::Shutdown(c) => self.shutdown(host.step, &c.instance).map(Reply::Shutdown),
+            Call::Destroy(c) => self.destroy(host.step, &c.instance).map(Reply::Destroy),
+            Call::Undefine(c) => self.undefine(host.step.facts, &c.instance).map(Reply::Undefine),
+            Call::DefineXml(c) => {
+                self.define(host.step.facts, c.instance, c.disks);
+                Ok(Reply::DefineXml(()))
+            }
+            Call::Create(c) => self.create(&mut host, &c.instance).map(Reply::Create),
+            Call::SecretDefine(c) => {
+                self.secret_define(host.step.facts, c.volume_id);
+                Ok(Reply::SecretDefine(()))
+            }
+            Call::SecretUndefine(c) => {
+                self.secret_undefine(host.step.facts, &c.volume_id).map(Reply::SecretUndefine)
+            }
+            Call::SecretLookupByUsage(c) => {
+                self.secret(&c.volume_id).map(|_| Reply::SecretLookupByUsage(()))
+            }
         };
         done(result)
     }

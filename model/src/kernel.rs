@@ -7,9 +7,10 @@
 //!
 //! - `iscsiadm`: records, sessions, login and logout, with iscsiadm's texts and exit codes.
 //! - `sysfs`: what os-brick reads and writes in sysfs, udev's links, `blockdev`, `scsi_id`.
+//! - `multipath`: device-mapper maps over several paths, and multipathd.
+//! - `crypt`: LUKS mappings that cryptsetup opened over a disk.
 //! - `block_io`: where a read or write of an open disk ends up now; the page cache.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use castoff_ports::host::by_path_name;
@@ -24,12 +25,17 @@ use crate::world::Step;
 #[cfg(test)]
 pub(crate) mod bed;
 mod block_io;
+mod crypt;
+mod disk_name;
 mod iscsiadm;
+mod multipath;
 mod sysfs;
 #[cfg(test)]
 mod tests;
 
 pub use block_io::Written;
+use disk_name::write_disk_name;
+pub use multipath::DmMap;
 
 /// Initiator name of the compute host unless a scenario sets another (Debian's form).
 const INITIATOR: &str = "iqn.1993-08.org.debian:01:castoff";
@@ -154,6 +160,11 @@ pub struct Kernel {
     nodes: Vec<Node>,
     sessions: Vec<Session>,
     disks: Vec<ScsiDisk>,
+    maps: Vec<DmMap>,
+    /// Name of each LUKS mapping, and the disk under it.
+    crypts: Vec<(String, u32)>,
+    /// `/etc/multipath/wwids`.
+    wwids: Vec<String>,
     discoveries: Vec<Discovery>,
     next_sid: u32,
     next_host: u32,
@@ -173,6 +184,9 @@ impl Kernel {
             nodes: Vec::new(),
             sessions: Vec::new(),
             disks: Vec::new(),
+            maps: Vec::new(),
+            crypts: Vec::new(),
+            wwids: Vec::new(),
             discoveries: Vec::new(),
             next_sid: 1,
             next_host: FIRST_SCSI_HOST,
@@ -322,6 +336,7 @@ impl Kernel {
             by_path: by_path_name(&session.portal, &session.iqn, lun),
         });
         self.next_generation += 1;
+        self.consider(self.next_generation - 1);
         name
     }
 
@@ -330,7 +345,7 @@ impl Kernel {
     /// A disk that is there, working or being deleted, is not looked at again
     /// (`scsi_probe_and_add_lun` finds it first), and none is removed.
     fn scan(&mut self, facts: &mut Facts, storage: &Storage, session: &Session, only: Option<Lun>) {
-        if !storage.reachable {
+        if !storage.answers(&session.portal) {
             return;
         }
         for (lun, volume) in storage.luns(&session.iqn, &self.initiator.clone()) {
@@ -348,18 +363,18 @@ impl Kernel {
         hypervisor: &Hypervisor,
         gone: impl Fn(&ScsiDisk) -> bool,
     ) {
-        self.disks.retain(|d| {
-            let gone = gone(d);
-            if gone {
-                facts.push(Fact::DeviceGone {
-                    device: d.name.clone(),
-                    volume: d.volume.clone(),
-                    dirty: d.dirty.len() as u32,
-                    in_use: hypervisor.has_open(d.generation),
-                });
-            }
-            !gone
-        });
+        // One at a time: the last path of a map is the last one only when the others have gone.
+        while let Some(at) = self.disks.iter().position(&gone) {
+            let disk = &self.disks[at];
+            facts.push(Fact::DeviceGone {
+                device: disk.name.clone(),
+                volume: disk.volume.clone(),
+                dirty: disk.dirty.len() as u32,
+                in_use: self.in_use(hypervisor, disk),
+            });
+            self.disks.remove(at);
+            self.forget_paths(hypervisor);
+        }
     }
 
     /// The name that the kernel gives next: the lowest one free, `sda` being the host's own disk.
@@ -374,18 +389,4 @@ impl Kernel {
         }
         DeviceName::new(&name)
     }
-}
-
-/// `sd_format_disk_name`: 0 is `sda`, 25 `sdz`, 26 `sdaa`.
-fn write_disk_name(out: &mut String, index: u32) {
-    let letter = |n: u32| char::from(b'a' + (n % 26) as u8);
-    // Writing to a String cannot fail.
-    let _ = match index {
-        0..26 => write!(out, "sd{}", letter(index)),
-        26..702 => write!(out, "sd{}{}", letter(index / 26 - 1), letter(index)),
-        _ => {
-            let (high, low) = ((index - 702) / 676, (index - 702) / 26);
-            write!(out, "sd{}{}{}", letter(high), letter(low), letter(index))
-        }
-    };
 }

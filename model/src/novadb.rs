@@ -3,15 +3,19 @@
 //! Every method is one statement or transaction of nova's db api, so there is nothing half done
 //! in here; what is half done lies between two calls. Only live BDM rows are kept (a soft-deleted
 //! row is never read again), rows of actions, events and faults only grow.
+//!
+//! - `servers`: writes of an instance, and what only the API shows of it.
 
-use castoff_ports::nova::InstanceAction;
 use castoff_ports::novadb::{
-    Bdm, BdmCreate, BdmUpdate, Call, EventFinish, EventResult, Instance, Reply, Service, SourceType,
+    Bdm, BdmCreate, BdmUpdate, Call, EventFinish, EventResult, Instance, Reply, ServerDetails,
+    Service, SourceType,
 };
-use castoff_ports::{BdmId, HostName, InstanceId, Refusal, RequestId, VolumeId};
+use castoff_ports::{BdmId, HostName, InstanceId, Refusal, RequestId, SimTime, VolumeId};
 
 use crate::fact::{Fact, Facts};
 use crate::world::Step;
+
+mod servers;
 
 /// A row of `instance_actions`.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,8 @@ pub struct ActionRow {
     pub action: String,
     /// `Error` once an event of it has failed.
     pub message: Option<String>,
+    /// When it was asked for.
+    pub start_time: SimTime,
 }
 
 /// A row of `instance_actions_events`.
@@ -37,6 +43,10 @@ pub struct EventRow {
     pub event: String,
     /// None while it runs, or for ever when its process died.
     pub result: Option<EventResult>,
+    /// When it started.
+    pub start_time: SimTime,
+    /// When it ended.
+    pub finish_time: Option<SimTime>,
 }
 
 /// A row of `instance_faults`.
@@ -54,6 +64,8 @@ pub struct FaultRow {
 #[derive(Clone, Debug, Default)]
 pub struct NovaDb {
     instances: Vec<Instance>,
+    /// What only the API shows, in the order of the instances.
+    details: Vec<ServerDetails>,
     services: Vec<Service>,
     /// Live rows, in the order of their ids.
     bdms: Vec<Bdm>,
@@ -73,8 +85,17 @@ impl NovaDb {
     pub fn add_instance(&mut self, instance: Instance) {
         match self.instances.iter_mut().find(|i| i.uuid == instance.uuid) {
             Some(row) => *row = instance,
-            None => self.instances.push(instance),
+            None => {
+                self.instances.push(instance);
+                self.details.push(ServerDetails::default());
+            }
         }
+    }
+
+    /// What the API shows of a server beyond its row.
+    pub fn details_mut(&mut self, uuid: &InstanceId) -> Option<&mut ServerDetails> {
+        let at = self.instances.iter().position(|i| i.uuid == *uuid)?;
+        self.details.get_mut(at)
     }
 
     /// A server's row, for scenarios that change it behind the pipeline's back.
@@ -177,15 +198,14 @@ impl NovaDb {
                     request,
                     action: c.action,
                     message: None,
+                    start_time: step.now,
                 });
                 Ok(Reply::ActionStart(()))
             }
             Call::EventStart(c) => {
-                self.event_start(request, c.instance, c.event).map(Reply::EventStart)
+                self.event_start(step.now, request, c.instance, c.event).map(Reply::EventStart)
             }
-            Call::EventFinish(c) => {
-                self.event_finish(step.facts, request, c).map(Reply::EventFinish)
-            }
+            Call::EventFinish(c) => self.event_finish(step, request, c).map(Reply::EventFinish),
             Call::FaultCreate(c) => {
                 step.facts.push(Fact::FaultCreated {
                     request,
@@ -205,6 +225,16 @@ impl NovaDb {
                 .cloned()
                 .map(Reply::ServiceByHost)
                 .ok_or_else(|| Refusal::not_found("Service", c.host)),
+            Call::InstanceSave(c) => self.instance_save(step.now, c).map(Reply::InstanceSave),
+            Call::InstanceDestroy(c) => {
+                self.instance_destroy(step.facts, &c.uuid);
+                Ok(Reply::InstanceDestroy(()))
+            }
+            Call::GetServerDetails(c) => self.details(&c.uuid).map(Reply::GetServerDetails),
+            Call::InstancesByProject(c) => {
+                Ok(Reply::InstancesByProject(self.by_project(c.project.as_ref())))
+            }
+            Call::ServicesAll(_) => Ok(Reply::ServicesAll(self.services.clone())),
         }
     }
 
@@ -222,6 +252,8 @@ impl NovaDb {
             boot_index: None,
             attachment_id: None,
             connection_info: None,
+            delete_on_termination: false,
+            tag: None,
         };
         bdm.id = self.add_bdm(facts, bdm.clone());
         bdm
@@ -239,6 +271,12 @@ impl NovaDb {
         }
         if let Some(info) = update.connection_info {
             row.connection_info = Some(*info);
+        }
+        if let Some(delete) = update.delete_on_termination {
+            row.delete_on_termination = delete;
+        }
+        if let Some(tag) = update.tag {
+            row.tag = Some(tag);
         }
         Ok(())
     }
@@ -258,18 +296,27 @@ impl NovaDb {
 
     fn event_start(
         &mut self,
+        now: SimTime,
         request: RequestId,
         instance: InstanceId,
         event: String,
     ) -> Result<(), Refusal> {
         self.action(request, &instance)?;
-        self.events.push(EventRow { request, instance, event, result: None });
+        let (result, finish_time) = (None, None);
+        self.events.push(EventRow {
+            request,
+            instance,
+            event,
+            result,
+            start_time: now,
+            finish_time,
+        });
         Ok(())
     }
 
     fn event_finish(
         &mut self,
-        facts: &mut Facts,
+        step: &mut Step,
         request: RequestId,
         c: EventFinish,
     ) -> Result<(), Refusal> {
@@ -282,10 +329,11 @@ impl NovaDb {
             .find(|e| e.request == request && e.instance == c.instance && e.event == c.event)
             .ok_or_else(|| Refusal::not_found("InstanceActionEvent", &c.event))?;
         row.result = Some(c.result);
+        row.finish_time = Some(step.now);
         if c.result == EventResult::Error {
             self.action(request, &c.instance)?.message = Some("Error".to_owned());
         }
-        facts.push(Fact::EventFinished {
+        step.facts.push(Fact::EventFinished {
             request,
             event: c.event,
             instance: c.instance,
@@ -304,19 +352,6 @@ impl NovaDb {
             .iter_mut()
             .find(|a| a.request == request && a.instance == *instance)
             .ok_or_else(|| Refusal::not_found("InstanceAction", request))
-    }
-
-    fn actions_of(&self, instance: &InstanceId) -> Vec<InstanceAction> {
-        self.actions
-            .iter()
-            .rev()
-            .filter(|a| a.instance == *instance)
-            .map(|a| InstanceAction {
-                action: a.action.clone(),
-                request_id: a.request,
-                message: a.message.clone(),
-            })
-            .collect()
     }
 }
 

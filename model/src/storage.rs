@@ -58,9 +58,13 @@ pub struct Storage {
     /// All volumes are LUNs of one target, so that a session outlives a single volume; else each
     /// volume has a target of its own and is always LUN 1.
     pub shared_target: bool,
-    /// Whether the target's portal answers; false while the link is lost.
+    /// Whether any portal answers; false while the link is lost.
     pub reachable: bool,
+    /// Portals that do not answer although the others do: one path of several is lost.
+    pub lost_portals: Vec<Portal>,
     portal: Portal,
+    /// The portals besides the first; every target is behind every portal.
+    more_portals: Vec<Portal>,
     shared_iqn: Iqn,
     mappings: Vec<Mapping>,
     places: BTreeMap<VolumeId, (Iqn, Lun)>,
@@ -79,7 +83,9 @@ impl Storage {
         Storage {
             shared_target: false,
             reachable: true,
+            lost_portals: Vec::new(),
             portal: Portal::new("10.0.0.1:3260"),
+            more_portals: Vec::new(),
             shared_iqn: Iqn::new(SHARED_TARGET),
             mappings: Vec::new(),
             places: BTreeMap::new(),
@@ -90,18 +96,38 @@ impl Storage {
     /// Moves the backend to another portal; sessions that stand keep theirs.
     pub fn set_portal(&mut self, portal: Portal) {
         self.portal = portal;
+        self.more_portals.clear();
+    }
+
+    /// Gives the backend so many portals, at addresses of its own.
+    pub fn set_portals(&mut self, count: u8) {
+        let mut portals = (1..=count).map(|n| Portal::new(format!("10.0.0.{n}:3260")));
+        if let Some(first) = portals.next() {
+            self.portal = first;
+            self.more_portals = portals.collect();
+        }
     }
 
     /// Says where a volume is, instead of letting [`Storage::map`] choose: a real target has its
     /// own portal, name and numbers.
     pub fn place(&mut self, volume: &VolumeId, address: IscsiAddress) {
-        self.portal = address.portal;
+        self.set_portal(address.portal);
         self.places.insert(volume.clone(), (address.iqn, address.lun));
     }
 
     /// Where the backend listens.
     pub fn portal(&self) -> &Portal {
         &self.portal
+    }
+
+    /// Every portal, the first one first.
+    pub fn portals(&self) -> impl Iterator<Item = &Portal> {
+        std::iter::once(&self.portal).chain(&self.more_portals)
+    }
+
+    /// Whether there is such a portal and it answers now.
+    pub fn answers(&self, portal: &Portal) -> bool {
+        self.reachable && !self.lost_portals.contains(portal) && self.portals().any(|p| p == portal)
     }
 
     /// Makes an empty volume; one that exists keeps its blocks.
@@ -166,6 +192,17 @@ impl Storage {
             .iter()
             .filter(move |m| m.target == *target && m.initiator == *initiator)
             .map(|m| (m.lun, &m.volume))
+    }
+
+    /// The targets with a LUN for this initiator: what sendtargets gives it.
+    pub fn targets(&self, initiator: &Iqn) -> Vec<&Iqn> {
+        let mut targets: Vec<&Iqn> = Vec::new();
+        for m in self.mappings.iter().filter(|m| m.initiator == *initiator) {
+            if !targets.contains(&&m.target) {
+                targets.push(&m.target);
+            }
+        }
+        targets
     }
 
     /// Every mapping, oldest first.

@@ -2,23 +2,31 @@
 //!
 //! The hosts of the network binding, `serve` and the recorded sessions all go through here, without
 //! a socket of ours: what the real service puts on the wire (status, headers that carry meaning,
-//! body, error body) is decided in one place, and the answer is the model's own. Only the
-//! operations of `castoff_ports` are served; everything else is the service's 404.
+//! body, error body) is decided in one place, and the answer is the model's own. Operations of
+//! `castoff_ports` go to [`World::call`]; what only a service's API offers (lists, creating volumes,
+//! revoking tokens) to the model itself; anything else is the service's 404.
 //!
 //! - [`cinder()`], [`keystone()`]: the services.
+//! - [`rpc`]: the envelope of a cast to nova-compute.
 //! - [`nova`]: nova-api's side of the wire; what it answers is the pipeline's business.
 //! - [`client`]: what a caller sends, and what it makes of the answer.
 //! - `message`, `token`, `volume`: headers and error bodies, tokens and volumes as JSON.
+//! - `login`, `python`: the body of a login; values in messages, as Python writes them.
 //!
 //! Secrets travel in clear, in headers and bodies only: JSON is built by hand where one goes in.
 
+#[cfg(test)]
+mod api_tests;
 mod cinder;
 pub mod client;
 mod keystone;
+mod login;
 mod message;
 pub mod nova;
 #[cfg(test)]
 mod nova_tests;
+mod python;
+pub mod rpc;
 #[cfg(test)]
 mod tests;
 mod token;

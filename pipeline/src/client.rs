@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use castoff_ports::keystone::CreateToken;
 use castoff_ports::nova::{
-    CreateVolumeAttachment, DeleteVolumeAttachment, ListVolumeAttachments, Microversion,
-    VolumeAttachment,
+    AttachOptions, CreateVolumeAttachment, DeleteServer, DeleteVolumeAttachment,
+    ListVolumeAttachments, Microversion, PostServerAction, ServerAction, VolumeAttachment,
 };
 use castoff_ports::{Auth, Failure, InstanceId, Port, ProjectId, Secret, UserId, VolumeId};
 
@@ -97,7 +97,23 @@ pub async fn attach(
     volume: &VolumeId,
 ) -> Result<Option<VolumeAttachment>, Failure> {
     let (server_id, volume_id) = (server.clone(), volume.clone());
-    port.call(CreateVolumeAttachment { server_id, volume_id, microversion: MICROVERSION }).await
+    let options = AttachOptions::default();
+    let microversion = MICROVERSION;
+    port.call(CreateVolumeAttachment { server_id, volume_id, options, microversion }).await
+}
+
+/// `openstack server delete`: the DELETE alone.
+pub async fn delete_server(port: &Port, server: &InstanceId) -> Result<(), Failure> {
+    port.call(DeleteServer { server_id: server.clone() }).await
+}
+
+/// `openstack server reboot`, `stop`, `start`, …: the POST alone.
+pub async fn server_action(
+    port: &Port,
+    server: &InstanceId,
+    action: ServerAction,
+) -> Result<(), Failure> {
+    port.call(PostServerAction { server_id: server.clone(), action }).await
 }
 
 /// Sleeps until the next poll; false when that would be after the end.

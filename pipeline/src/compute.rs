@@ -1,6 +1,9 @@
 //! nova-compute: what an RPC message makes it do.
 //!
 //! - [`manager`]: `ComputeManager`: dispatch, decorators, lock and BDM.
+//! - [`delete`], [`power`]: terminate_instance; reboot, stop and start, as far as volumes go.
+//! - [`pause`]: pause, unpause, suspend and resume.
+//! - [`init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
 
@@ -9,9 +12,15 @@ use castoff_ports::{Port, rpc};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 
+pub use init_host::init_host;
+
 pub mod block_device;
 pub mod block_device_attach;
+pub mod delete;
+pub mod init_host;
 pub mod manager;
+pub mod pause;
+pub mod power;
 
 /// Runs one message, in the name of the user whose request it carries.
 ///

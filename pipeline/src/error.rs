@@ -168,6 +168,12 @@ pub enum NovaError {
         /// Target device.
         device: String,
     },
+    /// The guest could not be killed in time.
+    #[error("power off server {instance}: QEMU has not ended, needs to")]
+    InstancePowerOffFailure {
+        /// The server.
+        instance: InstanceId,
+    },
     /// libvirt raised.
     #[error("call libvirt: {0}")]
     Libvirt(Refusal),
@@ -217,6 +223,7 @@ impl NovaError {
             NovaError::DeviceDetachFailed { .. } => "DeviceDetachFailed",
             NovaError::DeviceIsBusy { .. } => "DeviceIsBusy",
             NovaError::DeviceWithoutAlias { .. } => "InternalError",
+            NovaError::InstancePowerOffFailure { .. } => "InstancePowerOffFailure",
             NovaError::Libvirt(_) => "libvirtError",
             NovaError::VolumeDriverNotFound { .. } => "VolumeDriverNotFound",
             NovaError::Brick(e) => e.class_name(),
@@ -281,6 +288,9 @@ impl NovaError {
             }
             NovaError::DeviceWithoutAlias { device } => {
                 format!("Device {device} has no alias. This should not happen.")
+            }
+            NovaError::InstancePowerOffFailure { .. } => {
+                "Failed to power off instance: timed out".to_owned()
             }
             NovaError::VolumeDriverNotFound { driver_type, .. } => {
                 format!("Could not find a handler for {driver_type} volume.")

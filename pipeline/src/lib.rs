@@ -42,7 +42,7 @@ pub mod virt;
 pub mod volume_api;
 
 pub use api::nova_api;
-pub use compute::nova_compute;
+pub use compute::{init_host, nova_compute};
 pub use conf::{ComputeDriver, Conf, ServiceUser};
 pub use context::{Context, NovaProcess};
 pub use error::NovaError;

@@ -186,6 +186,12 @@ pub struct Policy {
     /// Counts the servers of this host before disconnecting a multiattach volume (nova bug
     /// 1757190).
     pub multiattach_count: bool,
+    /// reboot_instance takes the server's lock: without it a detach goes on beside it (B5).
+    pub reboot_lock: bool,
+    /// A hard reboot disconnects every volume from the host before it connects it again.
+    pub reboot_disconnects: bool,
+    /// Destroying a guest disconnects its volumes by force: on past every failing step.
+    pub destroy_forces_disconnect: bool,
     /// OPERATION_FAILED of an attach becomes DeviceIsBusy (attach, A5).
     pub attach_busy_error: bool,
 

@@ -35,6 +35,7 @@ fn create(microversion: u16) -> nova::Call {
     nova::Call::CreateVolumeAttachment(nova::CreateVolumeAttachment {
         server_id: "i1".into(),
         volume_id: "v1".into(),
+        options: nova::AttachOptions::default(),
         microversion: Microversion(microversion),
     })
 }

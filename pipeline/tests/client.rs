@@ -31,6 +31,9 @@ impl Outside for Polls {
                     server_id: "i1".into(),
                     device: None,
                     attachment_id: None,
+                    bdm: None,
+                    tag: None,
+                    delete_on_termination: false,
                 };
                 let list = next(&mut self.lists)?.then_some(view).into_iter().collect();
                 Reply::Nova(nova::Reply::ListVolumeAttachments(list))

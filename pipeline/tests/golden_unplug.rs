@@ -226,7 +226,7 @@ impl Guest {
             Call::SecretLookupByUsage(_) => {
                 return Err(Refusal::libvirt(error::NO_SECRET, "Secret not found"));
             }
-            Call::AttachDeviceFlags(_) => panic!("a detach does not attach"),
+            other => panic!("a detach does not call {}", other.name()),
         })
     }
 }
@@ -287,6 +287,8 @@ fn bdm() -> Bdm {
         source_type: SourceType::Volume,
         device_name: Some("/dev/vdb".to_owned()),
         boot_index: None,
+        delete_on_termination: false,
+        tag: None,
         attachment_id: None,
         connection_info: Some(ConnectionInfo {
             driver_volume_type: "iscsi".to_owned(),
@@ -294,6 +296,7 @@ fn bdm() -> Bdm {
                 target_portal: "10.0.0.1:3260".into(),
                 target_iqn: "iqn.t".into(),
                 target_lun: Lun(1),
+                paths: vec![],
                 volume_id: "v1".into(),
                 device_path: Some("/dev/sdb".to_owned()),
                 encrypted: false,

@@ -270,20 +270,17 @@ fn the_backends_lock_depends_on_shared_targets_and_manual_scans() {
 }
 
 #[test]
-fn a_configured_multipath_is_refused_before_the_guest_is_touched_where_the_connector_is_first() {
+fn cinder_is_not_told_of_a_configured_multipath_while_multipathd_is_down() {
     for policy in Policy::all() {
         let binding = Scripted::new(Cloud::attached(has_attachments(&policy)));
         let mut conf = castoff_pipeline::Conf::new(policy, "vm".into());
         conf.use_multipath = true;
         let process = castoff_pipeline::NovaProcess::new(Rc::new(conf));
         let port = port(&binding, Process::NovaCompute);
-        let method = Method::DetachVolume {
-            instance: "i1".into(),
-            volume_id: "v1".into(),
-            attachment_id: None,
-        };
-        let e = run(nova_compute(&process, &port, method)).unwrap_err();
-        assert!(e.to_string().contains("volume_use_multipath=false"), "{e}");
+        let cx = castoff_pipeline::Context::new(&process, &port);
+        let told = run(castoff_pipeline::brick::connector::get_connector_properties(&cx)).unwrap();
+        assert!(!told.multipath);
+        assert!(binding.outside.borrow().log.contains(&"host::MultipathdShowStatus"));
     }
 }
 

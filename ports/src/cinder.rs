@@ -103,7 +103,19 @@ pub struct ConnectionInfo {
     pub multiattach: bool,
 }
 
-/// `connection_info.data` of an iSCSI volume, one path.
+/// One of the ways to an iSCSI volume: an element of `target_portals`, `target_iqns` and
+/// `target_luns`, which are lists of one length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IscsiPath {
+    /// `ip:port`.
+    pub portal: Portal,
+    /// Target name.
+    pub iqn: Iqn,
+    /// LUN of the volume in that target.
+    pub lun: Lun,
+}
+
+/// `connection_info.data` of an iSCSI volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IscsiData {
     /// `ip:port`.
@@ -112,6 +124,9 @@ pub struct IscsiData {
     pub target_iqn: Iqn,
     /// LUN of the volume in that target.
     pub target_lun: Lun,
+    /// Every path, the one above first; empty where the backend gave no lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<IscsiPath>,
     /// The volume.
     pub volume_id: VolumeId,
     /// Path that connect_volume returned, saved by nova.

@@ -49,7 +49,7 @@ impl FaultLayer {
         self.state.borrow().waiting.clone()
     }
 
-    /// Adds a fault while the run goes on: it counts from here, not from the run's beginning.
+    /// Adds a fault while the run goes on; a request under way may be past its point already.
     pub fn arm(&self, fault: Fault) {
         self.state.borrow_mut().waiting.push(fault);
     }
@@ -165,8 +165,8 @@ fn command_reply(call: &Call, exit: i32) -> Result<Reply, Failure> {
         };
     }
     commands! {
-        Iscsi::iscsi { Discoverydb, Nodes, Sessions, Node, NodeNew, NodeUpdate, Login, Rescan, Logout, NodeDelete }
-        Host::host { InitiatorName, MultipathdShowStatus, ScanLun, FlushBufs, DeleteDevice, ScsiId }
+        Iscsi::iscsi { Discoverydb, Discover, NodesAtPortal, Nodes, Sessions, Node, NodeNew, NodeUpdate, Login, Rescan, Logout, NodeDelete }
+        Host::host { InitiatorName, MultipathdShowStatus, ScanLun, FlushBufs, DeleteDevice, ScsiId, CryptsetupOpen, CryptsetupClose, ScsiIdOfLink, Lsblk, MultipathList, MultipathTopology, MultipathFlush, MultipathReady, MultipathAddWwid, MultipathReload, MultipathdShowPaths, MultipathdAddPath, MultipathdDelPath, MultipathdDelMap }
     }
 }
 

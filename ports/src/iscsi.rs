@@ -58,6 +58,17 @@ pub enum NodeValue {
 crate::operations!(Iscsi, "iscsi", {
     /// `iscsiadm -m discoverydb -o show -P 1`.
     Discoverydb {} -> CommandOutput;
+    /// `iscsiadm -m discovery -t sendtargets -I default -p portal`: `portal,tpgt iqn` a line; makes
+    /// node records of what it finds.
+    Discover {
+        /// Whom to ask.
+        portal: Portal,
+    } -> CommandOutput;
+    /// `iscsiadm -m node --op show -p portal`: the records of one portal in full.
+    NodesAtPortal {
+        /// Portal.
+        portal: Portal,
+    } -> CommandOutput;
     /// `iscsiadm -m node`: every node record.
     Nodes {} -> CommandOutput;
     /// `iscsiadm -m session`: `tcp: [sid] portal,tpgt iqn (non-flash)` a line; exit 21 when none.
@@ -129,6 +140,16 @@ impl Call {
         };
         match self {
             Call::Discoverydb(_) => words("-m discoverydb -o show -P 1"),
+            Call::Discover(c) => {
+                let mut v = words("-m discovery -t sendtargets -I default -p");
+                v.push(c.portal.to_string());
+                v
+            }
+            Call::NodesAtPortal(c) => {
+                let mut v = words("-m node --op show -p");
+                v.push(c.portal.to_string());
+                v
+            }
             Call::Nodes(_) => words("-m node"),
             Call::Sessions(_) => words("-m session"),
             Call::Node(c) => node(&c.iqn, &c.portal, &[]),

@@ -154,6 +154,65 @@ crate::operations!(Libvirt, "libvirt", {
         /// The waiter.
         waiter: WaiterId,
     } -> ();
+    /// AsyncDeviceEventsHandler.cleanup_waiters: whoever waits for a device of a guest that was
+    /// destroyed waits no longer.
+    CleanupWaiters {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainSuspend: pauses a running guest.
+    Suspend {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainResume: lets a paused guest run again.
+    Resume {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainManagedSave: writes the guest's memory to disk and stops QEMU; the next
+    /// virDomainCreate goes on from there.
+    ManagedSave {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainShutdown: asks the guest by ACPI; it follows when it can.
+    Shutdown {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainDestroy: kills QEMU; OPERATION_INVALID when it does not run.
+    Destroy {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainUndefineFlags, with managed save and NVRAM.
+    Undefine {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virDomainDefineXML: the persistent config of a domain, new or over the old one.
+    DefineXml {
+        /// The domain.
+        instance: InstanceId,
+        /// The volumes in it.
+        disks: Vec<GuestDisk>,
+    } -> ();
+    /// virDomainCreate: starts a defined domain; it opens its disks.
+    Create {
+        /// The domain.
+        instance: InstanceId,
+    } -> ();
+    /// virSecretDefineXML and virSecretSetValue: the passphrase of a LUKS volume for QEMU.
+    SecretDefine {
+        /// Usage id of the secret, usage type volume.
+        volume_id: VolumeId,
+    } -> ();
+    /// virSecretUndefine: refused with NO_SECRET when there is none.
+    SecretUndefine {
+        /// Usage id of the secret.
+        volume_id: VolumeId,
+    } -> ();
     /// virSecretLookupByUsage: refused with NO_SECRET when there is none.
     SecretLookupByUsage {
         /// Usage id of a volume's secret.
@@ -195,6 +254,20 @@ impl Call {
                 format!("wait for DEVICE_REMOVED up to {} s", c.timeout.as_secs())
             }
             Call::DeleteWaiter(_) => "delete_waiter".to_owned(),
+            Call::CleanupWaiters(_) => "cleanup_waiters".to_owned(),
+            Call::Suspend(_) => "virDomainSuspend".to_owned(),
+            Call::Resume(_) => "virDomainResume".to_owned(),
+            Call::ManagedSave(_) => "virDomainManagedSave".to_owned(),
+            Call::Shutdown(_) => "virDomainShutdown".to_owned(),
+            Call::Destroy(_) => "virDomainDestroy".to_owned(),
+            Call::Undefine(_) => "virDomainUndefineFlags".to_owned(),
+            Call::DefineXml(c) => {
+                let disks: Vec<&str> = c.disks.iter().map(|d| d.target_dev.as_str()).collect();
+                format!("virDomainDefineXML disks {}", disks.join(" "))
+            }
+            Call::Create(_) => "virDomainCreate".to_owned(),
+            Call::SecretDefine(c) => format!("virSecretDefineXML volume {}", c.volume_id),
+            Call::SecretUndefine(c) => format!("virSecretUndefine volume {}", c.volume_id),
             Call::SecretLookupByUsage(c) => {
                 format!("virSecretLookupByUsage volume {}", c.volume_id)
             }

@@ -15,6 +15,8 @@ impl Microversion {
     pub const MIN: Microversion = Microversion(1);
     /// Detach of shelved servers needs 2.20.
     pub const SHELVED_DETACH: Microversion = Microversion(20);
+    /// PUT changes delete_on_termination from 2.85 on, and only swaps volumes before.
+    pub const UPDATE_ATTACHMENT: Microversion = Microversion(85);
     /// attachment_id and bdm_uuid are shown from 2.89 on.
     pub const ATTACHMENT_ID: Microversion = Microversion(89);
     /// Attach answers 202 without a body from 2.101 on.
@@ -121,12 +123,6 @@ pub enum ServerAction {
     Stop,
     /// os-start.
     Start,
-    /// shelve.
-    Shelve,
-    /// shelveOffload.
-    ShelveOffload,
-    /// unshelve.
-    Unshelve,
     /// reboot.
     Reboot {
         /// HARD, not SOFT.
@@ -151,9 +147,6 @@ impl ServerAction {
             ServerAction::Resume => "resume",
             ServerAction::Stop => "os-stop",
             ServerAction::Start => "os-start",
-            ServerAction::Shelve => "shelve",
-            ServerAction::ShelveOffload => "shelveOffload",
-            ServerAction::Unshelve => "unshelve",
             ServerAction::Reboot { .. } => "reboot",
             ServerAction::ResetState { .. } => "os-resetState",
         }
@@ -245,8 +238,15 @@ crate::operations!(Nova, "nova", {
         /// What to do.
         action: ServerAction,
     } -> ();
+    /// `DELETE /v2.1/servers/{server}`: 204.
+    DeleteServer {
+        /// The server.
+        server_id: InstanceId,
+    } -> ();
     /// `GET /v2.1/os-services`, administrators only.
     ListServices {} -> Vec<ServiceRow>;
+    /// `GET /v2.1/flavors`, `/flavors/detail` and `/flavors/{id}`: every server has the one flavor.
+    GetFlavors {} -> ();
     /// `GET /` and `GET /v2.1`: what nova-api speaks; asks for no token.
     GetVersions {} -> ();
     /// A request that nova-api refuses by its form, once it has accepted the token.
@@ -279,10 +279,9 @@ impl Call {
             Call::ShowInstanceAction(c) => {
                 format!("GET /v2.1/servers/{}/os-instance-actions/{}", c.server_id, c.request_id)
             }
-            Call::ShowVolumeAttachment(c) => format!(
-                "GET /v2.1/servers/{}/os-volume_attachments/{}",
-                c.server_id, c.volume_id
-            ),
+            Call::ShowVolumeAttachment(c) => {
+                format!("GET /v2.1/servers/{}/os-volume_attachments/{}", c.server_id, c.volume_id)
+            }
             Call::UpdateVolumeAttachment(c) => format!(
                 "PUT /v2.1/servers/{}/os-volume_attachments/{} volumeId={}",
                 c.server_id, c.volume_id, c.new_volume_id
@@ -292,7 +291,9 @@ impl Call {
             Call::PostServerAction(c) => {
                 format!("POST /v2.1/servers/{}/action {}", c.server_id, c.action.as_str())
             }
+            Call::DeleteServer(c) => format!("DELETE /v2.1/servers/{}", c.server_id),
             Call::ListServices(_) => "GET /v2.1/os-services".to_owned(),
+            Call::GetFlavors(_) => "GET /v2.1/flavors".to_owned(),
             Call::GetVersions(_) => "GET /v2.1".to_owned(),
             Call::RefuseRequest(c) => format!("a request that is refused: {}", c.status),
         }

@@ -301,6 +301,11 @@ crate::operations!(NovaDb, "novadb", {
         /// Compare and swap: what task_state may be before; anything when empty.
         expected_task_state: Vec<Option<String>>,
     } -> ();
+    /// Instance.destroy: soft-deletes the server and every BDM of it in one transaction.
+    InstanceDestroy {
+        /// The server.
+        uuid: InstanceId,
+    } -> ();
     /// The columns of a server that only the API shows.
     GetServerDetails {
         /// The server.
@@ -367,6 +372,7 @@ impl Call {
                 };
                 format!("Instance.save {} vm_state={state} task_state={task}", c.uuid)
             }
+            Call::InstanceDestroy(c) => format!("Instance.destroy {}", c.uuid),
             Call::GetServerDetails(c) => format!("Instance.get_by_uuid {} joined", c.uuid),
             Call::InstancesByProject(c) => format!(
                 "InstanceList.get_by_filters project={}",

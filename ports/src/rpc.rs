@@ -32,6 +32,50 @@ pub enum Method {
         /// The volume.
         volume_id: VolumeId,
     },
+    /// `terminate_instance(instance, bdms)`.
+    TerminateInstance {
+        /// The server.
+        instance: InstanceId,
+        /// Its BDMs as nova-api read them: whatever comes later is not in here (B5).
+        bdms: Vec<Bdm>,
+    },
+    /// `reboot_instance(instance, block_device_info, reboot_type)`.
+    RebootInstance {
+        /// The server.
+        instance: InstanceId,
+        /// HARD, not SOFT.
+        hard: bool,
+    },
+    /// `stop_instance(instance, clean_shutdown)`.
+    StopInstance {
+        /// The server.
+        instance: InstanceId,
+    },
+    /// `pause_instance(instance)`.
+    PauseInstance {
+        /// The server.
+        instance: InstanceId,
+    },
+    /// `unpause_instance(instance)`.
+    UnpauseInstance {
+        /// The server.
+        instance: InstanceId,
+    },
+    /// `suspend_instance(instance)`.
+    SuspendInstance {
+        /// The server.
+        instance: InstanceId,
+    },
+    /// `resume_instance(instance)`.
+    ResumeInstance {
+        /// The server.
+        instance: InstanceId,
+    },
+    /// `start_instance(instance)`.
+    StartInstance {
+        /// The server.
+        instance: InstanceId,
+    },
 }
 
 impl Method {
@@ -41,6 +85,14 @@ impl Method {
             Method::DetachVolume { .. } => "detach_volume",
             Method::AttachVolume { .. } => "attach_volume",
             Method::ReserveBlockDeviceName { .. } => "reserve_block_device_name",
+            Method::TerminateInstance { .. } => "terminate_instance",
+            Method::RebootInstance { .. } => "reboot_instance",
+            Method::StopInstance { .. } => "stop_instance",
+            Method::PauseInstance { .. } => "pause_instance",
+            Method::UnpauseInstance { .. } => "unpause_instance",
+            Method::SuspendInstance { .. } => "suspend_instance",
+            Method::ResumeInstance { .. } => "resume_instance",
+            Method::StartInstance { .. } => "start_instance",
         }
     }
 }

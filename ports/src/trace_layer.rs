@@ -102,7 +102,8 @@ pub fn summary(reply: &Reply) -> String {
             nova::Reply::UpdateVolumeAttachment(()) | nova::Reply::PostServerAction(()) => {
                 "202".to_owned()
             }
-            nova::Reply::GetVersions(()) => "200".to_owned(),
+            nova::Reply::DeleteServer(()) => "204".to_owned(),
+            nova::Reply::GetVersions(()) | nova::Reply::GetFlavors(()) => "200".to_owned(),
             nova::Reply::RefuseRequest(()) => "refused".to_owned(),
         },
         Reply::NovaDb(r) => match r {
@@ -127,6 +128,7 @@ pub fn summary(reply: &Reply) -> String {
             novadb::Reply::ServiceByHost(s) => if s.up { "up" } else { "down" }.to_owned(),
             novadb::Reply::BdmSave(())
             | novadb::Reply::BdmDestroy(())
+            | novadb::Reply::InstanceDestroy(())
             | novadb::Reply::ActionStart(())
             | novadb::Reply::EventStart(())
             | novadb::Reply::EventFinish(())
@@ -173,10 +175,23 @@ pub fn summary(reply: &Reply) -> String {
             | libvirt::Reply::AttachDeviceFlags(())
             | libvirt::Reply::DetachDeviceFlags(())
             | libvirt::Reply::DeleteWaiter(())
+            | libvirt::Reply::CleanupWaiters(())
+            | libvirt::Reply::Suspend(())
+            | libvirt::Reply::Resume(())
+            | libvirt::Reply::ManagedSave(())
+            | libvirt::Reply::Shutdown(())
+            | libvirt::Reply::Destroy(())
+            | libvirt::Reply::Undefine(())
+            | libvirt::Reply::DefineXml(())
+            | libvirt::Reply::Create(())
+            | libvirt::Reply::SecretDefine(())
+            | libvirt::Reply::SecretUndefine(())
             | libvirt::Reply::SecretLookupByUsage(()) => "0".to_owned(),
         },
         Reply::Iscsi(r) => match r {
             iscsi::Reply::Discoverydb(o)
+            | iscsi::Reply::Discover(o)
+            | iscsi::Reply::NodesAtPortal(o)
             | iscsi::Reply::Nodes(o)
             | iscsi::Reply::Sessions(o)
             | iscsi::Reply::Node(o)
@@ -193,17 +208,35 @@ pub fn summary(reply: &Reply) -> String {
             | host::Reply::ScanLun(o)
             | host::Reply::FlushBufs(o)
             | host::Reply::DeleteDevice(o)
-            | host::Reply::ScsiId(o) => command(o),
+            | host::Reply::ScsiId(o)
+            | host::Reply::CryptsetupOpen(o)
+            | host::Reply::CryptsetupClose(o)
+            | host::Reply::ScsiIdOfLink(o)
+            | host::Reply::Lsblk(o)
+            | host::Reply::MultipathList(o)
+            | host::Reply::MultipathTopology(o)
+            | host::Reply::MultipathFlush(o)
+            | host::Reply::MultipathReady(o)
+            | host::Reply::MultipathAddWwid(o)
+            | host::Reply::MultipathReload(o)
+            | host::Reply::MultipathdShowPaths(o)
+            | host::Reply::MultipathdAddPath(o)
+            | host::Reply::MultipathdDelPath(o)
+            | host::Reply::MultipathdDelMap(o) => command(o),
             host::Reply::SessionDevices(devices) => {
                 let names: Vec<String> =
                     devices.iter().map(|d| format!("{} {}", d.hctl, d.name)).collect();
                 if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             }
-            host::Reply::SessionHctl(h) => h.map_or("none".to_owned(), |h| h.to_string()),
-            host::Reply::DeviceExists(e) => e.to_string(),
+            host::Reply::SessionHctl(h) | host::Reply::TargetHctl(h) => {
+                h.map_or("none".to_owned(), |h| h.to_string())
+            }
+            host::Reply::DeviceExists(e) | host::Reply::PathExists(e) => e.to_string(),
             host::Reply::RealPath(p) => p.clone(),
             host::Reply::ListByPath(l) => format!("{} links", l.len()),
-            host::Reply::MultipathHolder(h) => h.clone().unwrap_or_else(|| "none".to_owned()),
+            host::Reply::MultipathHolder(h) | host::Reply::DmName(h) | host::Reply::SysfsWwn(h) => {
+                h.clone().unwrap_or_else(|| "none".to_owned())
+            }
             host::Reply::UnlinkByIdLinks(()) => "ok".to_owned(),
         },
         Reply::Runtime(r) => match r {

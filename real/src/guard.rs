@@ -47,6 +47,21 @@ impl Guard {
             }
             Call::DetachDeviceFlags(c) => self.domain(&c.instance),
             Call::CreateWaiter(c) => self.domain(&c.instance),
+            Call::CleanupWaiters(c) => self.domain(&c.instance),
+            // A named domain may gain and lose disks; it is never stopped, made or forgotten, and
+            // no secret of the host is touched.
+            Call::Suspend(_)
+            | Call::Resume(_)
+            | Call::ManagedSave(_)
+            | Call::Shutdown(_)
+            | Call::Destroy(_)
+            | Call::Undefine(_)
+            | Call::DefineXml(_)
+            | Call::Create(_)
+            | Call::SecretDefine(_)
+            | Call::SecretUndefine(_) => {
+                Err(Refusal::Unsupported { operation: call.name().to_owned() }.into())
+            }
             // A waiter was checked when it was made; a secret is only looked up.
             Call::WaitForEvent(_) | Call::DeleteWaiter(_) | Call::SecretLookupByUsage(_) => Ok(()),
         }
@@ -56,7 +71,13 @@ impl Guard {
     pub(crate) fn iscsi(&self, call: &iscsi::Call) -> Result<(), Failure> {
         use iscsi::Call;
         match call {
-            Call::Discoverydb(_) | Call::Nodes(_) | Call::Sessions(_) => Ok(()),
+            Call::Discoverydb(_) | Call::Nodes(_) | Call::NodesAtPortal(_) | Call::Sessions(_) => {
+                Ok(())
+            }
+            Call::Discover(c) => Err(refused(
+                format!("portal {}", c.portal),
+                "a discovery writes the records of all its targets anew",
+            )),
             Call::Node(c) => self.target(&c.portal, &c.iqn),
             Call::NodeNew(c) => self.target(&c.portal, &c.iqn),
             Call::NodeUpdate(c) => self.target(&c.portal, &c.iqn),
@@ -79,8 +100,33 @@ impl Guard {
             | Call::DeviceExists(_)
             | Call::RealPath(_)
             | Call::ListByPath(_)
-            | Call::MultipathHolder(_) => Ok(Presence::Named),
+            | Call::MultipathHolder(_)
+            | Call::TargetHctl(_)
+            | Call::PathExists(_)
+            | Call::DmName(_)
+            | Call::SysfsWwn(_)
+            | Call::Lsblk(_)
+            | Call::MultipathList(_)
+            | Call::MultipathTopology(_)
+            | Call::MultipathReady(_)
+            | Call::MultipathdShowPaths(_) => Ok(Presence::Named),
+            Call::ScsiIdOfLink(c) => {
+                let path = sysfs.real_path(&c.by_path);
+                match path.file_name().and_then(|n| n.to_str()).filter(|_| path.exists()) {
+                    Some(name) => self.device(&DeviceName::new(name), sysfs),
+                    None => Ok(Presence::Gone),
+                }
+            }
+            Call::MultipathFlush(c) => self.map(&c.map, sysfs),
+            Call::MultipathdDelMap(c) => self.map(&c.map, sysfs),
+            Call::MultipathdAddPath(c) => self.device(&c.device, sysfs),
+            Call::MultipathdDelPath(c) => self.device(&c.device, sysfs),
+            Call::MultipathAddWwid(c) => self.wwid(&c.wwid, sysfs),
+            Call::MultipathReload(_) => self.every_map(sysfs),
             Call::ScanLun(c) => self.scsi_host(c.hctl.host, sysfs),
+            Call::CryptsetupOpen(_) | Call::CryptsetupClose(_) => {
+                Err(Refusal::Unsupported { operation: call.name().to_owned() }.into())
+            }
             Call::FlushBufs(c) => self.device(&c.device, sysfs),
             Call::DeleteDevice(c) => self.device(&c.device, sysfs),
             Call::ScsiId(c) => self.device(&c.device, sysfs),
@@ -139,6 +185,41 @@ impl Guard {
             return Ok(Presence::Named);
         }
         Err(refused(path.display().to_string(), "the device came through no named target"))
+    }
+
+    /// A map by its name: every path of it must have come through a named target.
+    fn map(&self, name: &str, sysfs: &Sysfs) -> Result<Presence, Failure> {
+        match sysfs.dm_named(name) {
+            // Another kind of device-mapper device has no WWID and is none of ours.
+            Some(dm) if sysfs.dm_wwid(&dm).is_some() && !sysfs.slaves(&dm).is_empty() => {
+                self.device(&dm, sysfs)
+            }
+            Some(dm) => Err(refused(
+                format!("map {name} ({dm})"),
+                "no path shows through which target the map came",
+            )),
+            None => Ok(Presence::Gone),
+        }
+    }
+
+    /// A WWID that a disk of a named target has.
+    fn wwid(&self, wwid: &str, sysfs: &Sysfs) -> Result<Presence, Failure> {
+        let sessions = sysfs.sessions().into_iter().filter(|s| self.is_named_session(*s, sysfs));
+        let mut disks = sessions.flat_map(|s| sysfs.session_devices(s));
+        if disks.any(|d| sysfs.wwid(&d.name).as_deref() == Some(wwid)) {
+            return Ok(Presence::Named);
+        }
+        Err(refused(format!("wwid {wwid}"), "no disk of a named target has it"))
+    }
+
+    /// What reloads every multipath map may run only where all of them are named.
+    fn every_map(&self, sysfs: &Sysfs) -> Result<Presence, Failure> {
+        for dm in sysfs.dm_devices().iter().filter(|dm| sysfs.dm_wwid(dm).is_some()) {
+            if !self.came_through_a_named_target(dm, sysfs) {
+                return Err(refused(format!("map {dm}"), "the host has maps of other targets"));
+            }
+        }
+        Ok(Presence::Named)
     }
 
     fn source(&self, source_dev: &str, sysfs: &Sysfs) -> Result<(), Failure> {

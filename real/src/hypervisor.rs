@@ -116,6 +116,20 @@ impl Hypervisor {
                 let secret = connect.lookup_secret_by_usage(usage, c.volume_id.as_str());
                 Reply::SecretLookupByUsage(secret.map(drop).map_err(|e| failure(&e))?)
             }
+            // Nobody named a domain that may be stopped, made or forgotten, or a secret.
+            Call::Suspend(_)
+            | Call::Resume(_)
+            | Call::ManagedSave(_)
+            | Call::Shutdown(_)
+            | Call::Destroy(_)
+            | Call::Undefine(_)
+            | Call::DefineXml(_)
+            | Call::Create(_)
+            | Call::SecretDefine(_)
+            | Call::SecretUndefine(_)
+            | Call::CleanupWaiters(_) => {
+                return Err(Refusal::Unsupported { operation: call.name().to_owned() }.into());
+            }
             Call::CreateWaiter(_) | Call::WaitForEvent(_) | Call::DeleteWaiter(_) => {
                 unreachable!("waiters do not block: `call` has answered")
             }

@@ -22,6 +22,8 @@ pub(crate) async fn call(call: Call, limit: Duration) -> Result<Reply, Failure> 
 fn reply(call: &Call, output: CommandOutput) -> Reply {
     match call {
         Call::Discoverydb(_) => Reply::Discoverydb(output),
+        Call::Discover(_) => Reply::Discover(output),
+        Call::NodesAtPortal(_) => Reply::NodesAtPortal(output),
         Call::Nodes(_) => Reply::Nodes(output),
         Call::Sessions(_) => Reply::Sessions(output),
         Call::Node(_) => Reply::Node(output),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use castoff_ports::host::{Call, Reply};
 use castoff_ports::iscsi::CommandOutput;
-use castoff_ports::{Failure, Refusal};
+use castoff_ports::{DeviceName, Failure, Refusal};
 
 use crate::command::{self, NoExit};
 use crate::guard::Presence;
@@ -80,6 +80,10 @@ pub(crate) async fn call(
                 finished(command::run(SCSI_ID, args, None, limit).await)?
             })
         }
+        // The guard lets no LUKS mapping be made or closed on a real host.
+        Call::CryptsetupOpen(_) | Call::CryptsetupClose(_) => {
+            return Err(Refusal::Unsupported { operation: call.name().to_owned() }.into());
+        }
         Call::MultipathHolder(c) => Reply::MultipathHolder(sysfs.holder(&c.device)),
         Call::UnlinkByIdLinks(c) => {
             for link in sysfs.by_id_links(&c.devices) {
@@ -95,7 +99,80 @@ pub(crate) async fn call(
             }
             Reply::UnlinkByIdLinks(())
         }
+        Call::TargetHctl(c) => Reply::TargetHctl(sysfs.target_hctl(&c.iqn)),
+        Call::ScsiIdOfLink(c) => {
+            let link = sysfs.dev.join("disk/by-path").join(&c.by_path);
+            Reply::ScsiIdOfLink(if gone {
+                CommandOutput::failed(1, "")
+            } else {
+                let [page, code, listed] = ["--page", "0x83", "--whitelisted"].map(OsStr::new);
+                let args = [page, code, listed, link.as_os_str()];
+                finished(command::run(SCSI_ID, args, None, limit).await)?
+            })
+        }
+        Call::PathExists(c) => Reply::PathExists(Path::new(&c.path).exists()),
+        Call::DmName(c) => Reply::DmName(sysfs.dm_name(&DeviceName::new(c.dm))),
+        Call::SysfsWwn(c) => Reply::SysfsWwn(
+            c.dm.and_then(|dm| sysfs.dm_wwid(&DeviceName::new(dm)))
+                .or_else(|| c.devices.iter().find_map(|d| sysfs.wwid(d))),
+        ),
+        Call::Lsblk(_) => {
+            let ran = command::run("lsblk", ["-o", "NAME,RO", "-l", "-n"], None, limit).await;
+            Reply::Lsblk(finished(ran)?)
+        }
+        Call::MultipathList(c) => {
+            let node = sysfs.node(&c.device);
+            let args = [OsStr::new("-l"), node.as_os_str()];
+            Reply::MultipathList(finished(command::run("multipath", args, None, limit).await)?)
+        }
+        Call::MultipathTopology(_) => Reply::MultipathTopology(multipath(["-ll"], limit).await?),
+        Call::MultipathFlush(c) => Reply::MultipathFlush(if gone {
+            CommandOutput::failed(1, format!("{}: not a multipath map\n", c.map))
+        } else {
+            multipath(["-f", &c.map], limit).await?
+        }),
+        Call::MultipathReady(c) => Reply::MultipathReady(multipath(["-C", &c.dm], limit).await?),
+        Call::MultipathAddWwid(c) => {
+            Reply::MultipathAddWwid(multipath(["-a", &c.wwid], limit).await?)
+        }
+        Call::MultipathReload(_) => Reply::MultipathReload(multipath(["-r"], limit).await?),
+        Call::MultipathdShowPaths(_) => {
+            let args = ["show", "paths", "raw", "format", "%d"];
+            Reply::MultipathdShowPaths(multipathd(args, limit).await?)
+        }
+        Call::MultipathdAddPath(c) => {
+            let node = sysfs.node(&c.device).display().to_string();
+            Reply::MultipathdAddPath(if gone {
+                CommandOutput::failed(1, "fail\n")
+            } else {
+                multipathd(["add", "path", &node], limit).await?
+            })
+        }
+        Call::MultipathdDelPath(c) => {
+            // multipathd may watch a disk that the kernel has removed: it is asked all the same.
+            let node = sysfs.node(&c.device).display().to_string();
+            Reply::MultipathdDelPath(multipathd(["del", "path", &node], limit).await?)
+        }
+        Call::MultipathdDelMap(c) => Reply::MultipathdDelMap(if gone {
+            CommandOutput::failed(1, "fail\n")
+        } else {
+            multipathd(["del", "map", &c.map], limit).await?
+        }),
     })
+}
+
+async fn multipath<const N: usize>(
+    args: [&str; N],
+    limit: Duration,
+) -> Result<CommandOutput, Failure> {
+    finished(command::run("multipath", args, None, limit).await)
+}
+
+async fn multipathd<const N: usize>(
+    args: [&str; N],
+    limit: Duration,
+) -> Result<CommandOutput, Failure> {
+    finished(command::run("multipathd", args, None, limit).await)
 }
 
 async fn tee(file: &Path, text: String, limit: Duration) -> Result<CommandOutput, Failure> {

@@ -228,6 +228,7 @@ fn parse_hctl(text: &str) -> Option<Hctl> {
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod maps;
 
 #[cfg(test)]
 mod tests {

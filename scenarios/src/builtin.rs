@@ -21,6 +21,7 @@ macro_rules! files {
 
 files![
     "healthy",
+    "healthy-multipath",
     "guest-lets-go-late",
     "guest-never-lets-go",
     "device-busy-on-the-host",
@@ -30,8 +31,13 @@ files![
     "compute-dies-before-disconnect",
     "stale-attachment",
     "stale-scsi-device",
+    "compute-restarts-while-detaching",
     "two-detaches-race",
+    "detach-races-server-delete",
+    "detach-races-hard-reboot",
+    "encrypted-volume",
     "other-volume-of-the-target",
+    "multipath-one-path-lost",
 ];
 
 /// Every built-in scenario, in the order of tables.

@@ -65,6 +65,10 @@ pub struct VolumeSpec {
     /// Attached at the start, by the attach pipeline.
     #[serde(default = "yes")]
     pub attached: bool,
+    /// Its type is encrypted (LUKS): the guest lets go before the passphrase goes, and that goes
+    /// before the host's disk.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 fn yes() -> bool {
@@ -72,12 +76,29 @@ fn yes() -> bool {
 }
 
 /// The storage backend.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSpec {
     /// All volumes are LUNs of one target; otherwise each has its own (LVM).
     #[serde(default)]
     pub shared_target: bool,
+    /// Portals, each with every target behind it; cinder lists them when there are several.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 8))]
+    pub portals: u8,
+    /// So many of the portals, the last ones, stop answering when the run starts, until faults stop.
+    #[serde(default)]
+    pub lost_portals: u8,
+}
+
+fn one() -> u8 {
+    1
+}
+
+impl Default for StorageSpec {
+    fn default() -> Self {
+        StorageSpec { shared_target: false, portals: one(), lost_portals: 0 }
+    }
 }
 
 /// When the guest lets go of a disk after the first unplug request that reaches it:
@@ -115,6 +136,9 @@ pub struct HostSpec {
     /// Guest writes are held in the host's page cache (cache=writeback) until flushed.
     #[serde(default)]
     pub writeback: bool,
+    /// multipathd runs and nova.conf says `volume_use_multipath = true`.
+    #[serde(default)]
+    pub multipath: bool,
 }
 
 /// How long a deleted SCSI disk stays.
@@ -187,6 +211,14 @@ pub enum Action {
     Detach,
     /// A user's POST of the same.
     Attach,
+    /// A user's `DELETE /servers/{id}`: of the server that has the volume.
+    DeleteServer,
+    /// A user's `reboot` of it, HARD.
+    HardReboot,
+    /// A user's `os-stop` of it.
+    Stop,
+    /// A user's `os-start` of it.
+    Start,
 }
 
 /// How a volume stands when everything has become quiet.

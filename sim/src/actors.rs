@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use castoff_pipeline::client::{self, User};
+use castoff_ports::nova::ServerAction;
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
 
 /// A user looks every five seconds, for five minutes: nova's attachments, as a careful client does.
@@ -16,6 +17,14 @@ pub enum Task {
     Detach,
     /// The volume attached.
     Attach,
+    /// The server deleted, and its volumes with it.
+    DeleteServer,
+    /// The server rebooted, HARD.
+    HardReboot,
+    /// The server powered off.
+    Stop,
+    /// The server powered on.
+    Start,
 }
 
 /// One user's part in a run.
@@ -67,6 +76,17 @@ impl Script {
                     let _ =
                         client::wait_detached(&port, &self.server, &self.volume, PATIENCE).await;
                 }
+            }
+            Task::DeleteServer => tell(client::delete_server(&port, &self.server).await),
+            Task::HardReboot => {
+                let reboot = ServerAction::Reboot { hard: true };
+                tell(client::server_action(&port, &self.server, reboot).await);
+            }
+            Task::Stop => {
+                tell(client::server_action(&port, &self.server, ServerAction::Stop).await);
+            }
+            Task::Start => {
+                tell(client::server_action(&port, &self.server, ServerAction::Start).await);
             }
             Task::Attach => {
                 let result = client::attach(&port, &self.server, &self.volume).await;

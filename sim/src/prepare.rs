@@ -14,6 +14,7 @@ use castoff_pipeline::conf::{Conf, ServiceUser};
 use castoff_pipeline::policy::Policy;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::keystone::Role;
+use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Instance, VmState};
 use castoff_ports::plan::Plan;
 use castoff_ports::trace::Trace;
@@ -123,6 +124,7 @@ impl Prepared {
         let project = ProjectId::new("demo");
         let mut conf = Conf::new(policy.clone(), compute_host());
         conf.iscsiadm_manual_scan = release.manual_scan;
+        conf.use_multipath = scenario.host.multipath;
         if release.service_token {
             conf.service_user = Some(ServiceUser {
                 user: UserId::new("nova"),
@@ -247,6 +249,9 @@ impl Prepared {
             Linger::Never => kernel::Linger::Never,
         });
         world.kernel.writeback = spec.host.writeback;
+        let lost = usize::from(spec.storage.lost_portals);
+        let kept = usize::from(spec.storage.portals).saturating_sub(lost);
+        world.storage.lost_portals = world.storage.portals().skip(kept).cloned().collect();
         world.keystone.token_lifetime = Duration::from_secs(spec.token.lifetime_s);
         world
     }
@@ -279,15 +284,26 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
         launched: true,
         locked: false,
     });
+    if let Some(details) = world.novadb.details_mut(&server) {
+        details.name = "server-1".to_owned();
+        details.user_id = Some(UserId::new("demo"));
+        details.launched_at = Some(SimTime::ZERO);
+        details.power_state = Some(PowerState::Running);
+    }
     world.novadb.add_service(compute_host());
     world.broker.consumer_up();
     world.hypervisor.start_guest(server, true);
     world.hypervisor.guest_writes_every = None;
     world.storage.shared_target = scenario.storage.shared_target;
+    world.storage.set_portals(scenario.storage.portals);
+    world.kernel.multipathd = scenario.host.multipath;
     for spec in &scenario.volumes {
         let id = volume_id(scenario, &spec.name);
         world.storage.add_volume(id.clone());
-        world.cinder.add_volume(id, 1);
+        world.cinder.add_volume(id.clone(), 1);
+        if let Some(row) = world.cinder.volume_mut(&id) {
+            row.encrypted = spec.encrypted;
+        }
     }
     world
 }
@@ -296,6 +312,7 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
 pub fn heal_world(world: &mut World, now: SimTime) {
     world.hypervisor.set_lets_go(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
     world.kernel.heal(now);
+    world.storage.lost_portals.clear();
 }
 
 /// A client's port.

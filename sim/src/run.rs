@@ -206,6 +206,10 @@ fn scripts(prepared: &Prepared) -> Vec<Script> {
             task: match actor.action {
                 Action::Detach => Task::Detach,
                 Action::Attach => Task::Attach,
+                Action::DeleteServer => Task::DeleteServer,
+                Action::HardReboot => Task::HardReboot,
+                Action::Stop => Task::Stop,
+                Action::Start => Task::Start,
             },
             server: prepared.server.clone(),
             volume: volume_id(&prepared.scenario, &actor.volume),

@@ -16,7 +16,7 @@ use super::{BindingArg, Exit, Format, Problem, RunArgs, select, table};
 
 /// Seeds of the standard campaign.
 const DIRECT_SEEDS: std::ops::Range<u64> = 0..1000;
-const NETWORK_SEEDS: std::ops::Range<u64> = 0..20;
+const NETWORK_SEEDS: std::ops::Range<u64> = 0..10;
 
 /// Runs the campaign that the arguments ask for.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {

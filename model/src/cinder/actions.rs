@@ -2,11 +2,11 @@
 
 use castoff_ports::cinder::{
     Attach, AttachStatus, ConnectionInfo, Connector, Detach, GetVolume, InitializeConnection,
-    IscsiData, TerminateConnection, Volume, VolumeAttachmentRow, VolumeStatus,
+    IscsiData, IscsiPath, TerminateConnection, Volume, VolumeAttachmentRow, VolumeStatus,
 };
-use castoff_ports::{HostName, Iqn, Refusal, VolumeId};
+use castoff_ports::{HostName, Iqn, Portal, Refusal, VolumeId};
 
-use super::{Caller, Cinder, SERVICE_UUID};
+use super::{AttachMode, Caller, Cinder, SERVICE_UUID};
 use crate::fact::Facts;
 use crate::novadb::NovaDb;
 use crate::release::CinderRelease;
@@ -31,6 +31,7 @@ impl Cinder {
         }
         let row = &self.volumes[self.volume_at(caller, &c.volume_id)?];
         let service_fields = c.microversion >= SERVICE_FIELDS;
+        let shows_host = self.shows_host(caller);
         Ok(Volume {
             id: row.id.clone(),
             status: row.status,
@@ -42,7 +43,7 @@ impl Cinder {
                 .map(|a| VolumeAttachmentRow {
                     server_id: a.instance.clone(),
                     attachment_id: a.id.clone(),
-                    host_name: a.host.clone(),
+                    host_name: a.host.clone().filter(|_| shows_host),
                     device: a.mountpoint.clone(),
                 })
                 .collect(),
@@ -99,7 +100,7 @@ impl Cinder {
             false => (row.status == VolumeStatus::Available, "available"),
         };
         if !free {
-            let found = row.status.as_str();
+            let found = row.status_text();
             return Err(Refusal::http(
                 400,
                 format!(
@@ -137,7 +138,10 @@ impl Cinder {
         self.not_in_maintenance(at, "The volume connection cannot be initialized")?;
         let initiator = initiator_of(&c.connector)?;
         let address = storage.map(facts, &c.volume_id, initiator);
-        Ok(connection_info(address, &c.volume_id))
+        let mut info = connection_info(address, paths(storage, &c.connector), &c.volume_id);
+        info.data.auth = self.chap.clone();
+        info.data.encrypted = self.volumes[at].encrypted;
+        Ok(info)
     }
 
     pub(super) fn terminate_connection(
@@ -158,11 +162,12 @@ impl Cinder {
         Ok(())
     }
 
-    pub(super) fn attach(
+    pub(crate) fn attach(
         &mut self,
         facts: &mut Facts,
         caller: &Caller,
         c: Attach,
+        mode: AttachMode,
     ) -> Result<(), Refusal> {
         let at = self.volume_at(caller, &c.volume_id)?;
         self.not_in_maintenance(at, "The volume cannot be attached")?;
@@ -183,8 +188,13 @@ impl Cinder {
             self.insert(facts, &c.volume_id, &c.instance, AttachStatus::Attached);
             if let Some(row) = self.attachments.last_mut() {
                 row.mountpoint = Some(c.mountpoint);
+                row.attached_at = Some(self.now);
+                row.attach_mode = mode;
             }
         }
+        let about = &mut self.volumes[at].about;
+        about.readonly = true;
+        about.attached_mode = Some(mode);
         self.set(facts, at, VolumeStatus::InUse, AttachStatus::Attached);
         Ok(())
     }
@@ -200,7 +210,19 @@ impl Cinder {
         let at = self.volume_at(caller, &c.volume_id)?;
         self.not_in_maintenance(at, "The volume cannot be detached")?;
         self.deletion_allowed(caller, novadb, &c.volume_id, c.attachment_id.as_ref())?;
-        let Some(row) = self.row_to_detach(c)? else {
+        self.detach_row(facts, storage, at, c, "detaching")
+    }
+
+    /// cinder-volume's `detach_volume`; `doing` is the API's word for it in a refusal.
+    pub(super) fn detach_row(
+        &mut self,
+        facts: &mut Facts,
+        storage: &mut Storage,
+        at: usize,
+        c: &Detach,
+        doing: &str,
+    ) -> Result<(), Refusal> {
+        let Some(row) = self.row_to_detach(c, doing)? else {
             // Nothing to detach, but the status may have been left at detaching (cinder 1484194).
             self.finish_detach(facts, at, None);
             return Ok(());
@@ -213,7 +235,7 @@ impl Cinder {
     }
 
     /// The row that os-detach means: the one that is named, or the only one.
-    fn row_to_detach(&self, c: &Detach) -> Result<Option<usize>, Refusal> {
+    fn row_to_detach(&self, c: &Detach, doing: &str) -> Result<Option<usize>, Refusal> {
         let mut rows = self
             .attachments
             .iter()
@@ -224,11 +246,18 @@ impl Cinder {
         if rows.next().is_some() {
             return Err(Refusal::http(
                 400,
-                "Error detaching volume - InvalidVolume: Invalid volume: Detach volume failed: \
-                 More than one attachment, but no attachment_id provided.",
+                format!(
+                    "Error {doing} volume - InvalidVolume: Invalid volume: Detach volume failed: \
+                     More than one attachment, but no attachment_id provided."
+                ),
             ));
         }
         Ok(first.map(|(at, _)| at))
+    }
+
+    /// Whether a volume's attachments show their hosts: cinder 28 keeps them from users.
+    pub(crate) fn shows_host(&self, caller: &Caller) -> bool {
+        self.release == CinderRelease::Ocata || caller.is_admin()
     }
 
     fn not_in_maintenance(&self, at: usize, what: &str) -> Result<(), Refusal> {
@@ -256,13 +285,20 @@ pub(super) fn initiator_of(connector: &Connector) -> Result<&Iqn, Refusal> {
 }
 
 /// What the driver answers: where the initiator finds the volume. Nova adds the rest.
-pub(super) fn connection_info(address: IscsiAddress, volume: &VolumeId) -> ConnectionInfo {
+pub(super) fn connection_info(
+    address: IscsiAddress,
+    portals: Vec<Portal>,
+    volume: &VolumeId,
+) -> ConnectionInfo {
+    let path = |portal| IscsiPath { portal, iqn: address.iqn.clone(), lun: address.lun };
+    let paths = portals.into_iter().map(path).collect();
     ConnectionInfo {
         driver_volume_type: "iscsi".to_owned(),
         data: IscsiData {
             target_portal: address.portal,
             target_iqn: address.iqn,
             target_lun: address.lun,
+            paths,
             volume_id: volume.clone(),
             device_path: None,
             encrypted: false,
@@ -272,6 +308,13 @@ pub(super) fn connection_info(address: IscsiAddress, volume: &VolumeId) -> Conne
         connector: None,
         multiattach: false,
     }
+}
+
+/// The portals that the driver lists: all of them where there are several or the host asked for
+/// multipath (`_get_iscsi_properties` of cinder's targets), else none.
+pub(super) fn paths(storage: &Storage, connector: &Connector) -> Vec<Portal> {
+    let several = storage.portals().nth(1).is_some();
+    if several || connector.multipath { storage.portals().cloned().collect() } else { Vec::new() }
 }
 
 /// The host that a connector names, for the row.

@@ -3,7 +3,7 @@
 use castoff_ports::Refusal;
 use castoff_ports::cinder::*;
 
-use super::rows::AttachmentRow;
+use super::rows::{AttachMode, AttachmentRow};
 use super::tests::{Bench, CONFLICT, complete, delete, detach, http, terminate, volume};
 use crate::fact::Fact;
 use crate::release::CinderRelease;
@@ -119,6 +119,8 @@ fn a_row_in_error_keeps_an_ocata_volume_in_use_and_a_28_volume_not() {
         mountpoint: None,
         connector: None,
         connection_info: None,
+        attached_at: None,
+        attach_mode: AttachMode::Null,
     };
     let status = |release, rows: &[AttachStatus]| {
         let rows: Vec<_> = rows.iter().map(|s| row(*s)).collect();

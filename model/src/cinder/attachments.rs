@@ -5,8 +5,8 @@ use castoff_ports::cinder::{
 };
 use castoff_ports::{AttachmentId, Refusal};
 
-use super::actions::{connection_info, host_of, initiator_of};
-use super::{Caller, Cinder};
+use super::actions::{connection_info, host_of, initiator_of, paths};
+use super::{AttachMode, AttachmentRow, Caller, Cinder};
 use crate::fact::Facts;
 use crate::novadb::NovaDb;
 use crate::release::CinderRelease;
@@ -53,7 +53,7 @@ impl Cinder {
         let again = matches!(row.status, VolumeStatus::InUse | VolumeStatus::Reserved)
             && self.rows_of(&row.id).any(|a| a.instance == c.instance);
         if !free && !again {
-            let (id, found) = (&row.id, row.status.as_str());
+            let (id, found) = (&row.id, row.status_text());
             return Err(Refusal::http(
                 400,
                 format!(
@@ -62,7 +62,12 @@ impl Cinder {
                 ),
             ));
         }
+        // The key's value is the text `False`, which Python takes for true.
+        let readonly = row.about.readonly;
         self.insert(facts, &c.volume_id, &c.instance, AttachStatus::Reserved);
+        if readonly && let Some(row) = self.attachments.last_mut() {
+            row.attach_mode = AttachMode::Ro;
+        }
         if free {
             let attach = self.volumes[at].attach_status;
             self.set(facts, at, VolumeStatus::Reserved, attach);
@@ -93,10 +98,13 @@ impl Cinder {
         }
         let initiator = initiator_of(&c.connector)?;
         let address = storage.map(facts, &row.id, initiator);
-        let info = connection_info(address, &row.id);
+        let mut info = connection_info(address, paths(storage, &c.connector), &row.id);
+        info.data.auth = self.chap.clone();
+        info.data.encrypted = row.encrypted;
         let mut shown = self.attachments[at].show();
         self.set_attachment(facts, at, AttachStatus::Attaching);
         let row = &mut self.attachments[at];
+        row.attached_at = Some(self.now);
         row.host = host_of(&c.connector);
         row.mountpoint = Some(match c.mountpoint.is_empty() {
             true => NO_MOUNTPOINT.to_owned(),
@@ -145,6 +153,25 @@ impl Cinder {
         }
         self.finish_detach(facts, volume, Some(at));
         Ok(())
+    }
+
+    /// An attachment, if the caller may see it.
+    pub(crate) fn attachment_for(
+        &self,
+        caller: &Caller,
+        id: &AttachmentId,
+    ) -> Result<&AttachmentRow, Refusal> {
+        self.has_attachments_api()?;
+        self.attachment_at(caller, id).map(|(at, _)| &self.attachments[at])
+    }
+
+    /// Says how an attachment that was just made may be used, unless the volume says `readonly`.
+    pub(crate) fn choose_mode(&mut self, id: &AttachmentId, mode: AttachMode) {
+        if let Some(row) = self.attachments.iter_mut().find(|a| a.id == *id)
+            && row.attach_mode == AttachMode::Null
+        {
+            row.attach_mode = mode;
+        }
     }
 
     /// The attachment and its volume, if the caller may see them.

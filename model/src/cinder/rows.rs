@@ -1,8 +1,13 @@
 //! The two tables, `volumes` and `volume_attachment`, and what the second makes of the first.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use castoff_ports::cinder::{AttachStatus, Attachment, ConnectionInfo, Connector, VolumeStatus};
 use castoff_ports::keystone::{Role, TokenInfo};
-use castoff_ports::{AttachmentId, HostName, InstanceId, Iqn, ProjectId, VolumeId};
+use castoff_ports::{
+    AttachmentId, HostName, InstanceId, Iqn, ProjectId, SimTime, UserId, VolumeId,
+};
 
 use crate::release::CinderRelease;
 
@@ -19,20 +24,114 @@ pub struct VolumeRow {
     pub size: u32,
     /// May be attached more than once.
     pub multiattach: bool,
+    /// Its type is encrypted (LUKS on the compute host).
+    pub encrypted: bool,
     /// Whose it is; any project may use it when absent.
     pub project: Option<ProjectId>,
+    /// What only the API shows.
+    pub about: About,
+}
+
+/// What no transition of an attach or detach looks at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// `display_name`.
+    pub name: Option<Arc<str>>,
+    /// `display_description`.
+    pub description: Option<Arc<str>>,
+    /// Who made it.
+    pub user: Option<UserId>,
+    /// Its type: position in the list of types.
+    pub volume_type: usize,
+    /// A server can boot from it.
+    pub bootable: bool,
+    /// The user's own keys and values.
+    pub metadata: BTreeMap<Arc<str>, Arc<str>>,
+    /// Admin metadata `readonly`, always `False`: the first os-attach writes it and nothing ever
+    /// takes it away. The attachments API then takes its mere presence for true.
+    pub readonly: bool,
+    /// Admin metadata `attached_mode`: from os-attach until a detach.
+    pub attached_mode: Option<AttachMode>,
+    /// When it was made.
+    pub created_at: SimTime,
+    /// When its row last changed; none while it is being created.
+    pub updated_at: Option<SimTime>,
+    /// What cinder-volume is busy with, and until when.
+    pub work: Option<Work>,
+}
+
+/// cinder-volume's own work on a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The ports know no `creating`: the row is `deleting` meanwhile, which no guard lets pass
+    /// either, and the API says what it is.
+    Creating(SimTime),
+    /// It will be gone.
+    Deleting(SimTime),
+}
+
+/// `attach_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// Nobody said: cinder stores the text `null`.
+    Null,
+    /// Read and write.
+    Rw,
+    /// Read only.
+    Ro,
+}
+
+impl AttachMode {
+    /// Cinder's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AttachMode::Null => "null",
+            AttachMode::Rw => "rw",
+            AttachMode::Ro => "ro",
+        }
+    }
+
+    /// The mode that a request names; none when it names no mode.
+    pub fn named(text: &str) -> Option<AttachMode> {
+        match text {
+            "rw" => Some(AttachMode::Rw),
+            "ro" => Some(AttachMode::Ro),
+            _ => None,
+        }
+    }
+}
+
+/// A row of `volume_types`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeType {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 impl VolumeRow {
     /// A volume that nobody uses.
     pub fn available(id: VolumeId, size: u32) -> VolumeRow {
+        let about =
+            About { name: Some(id.0.clone()), updated_at: Some(SimTime::ZERO), ..About::default() };
         VolumeRow {
+            about,
             id,
             status: VolumeStatus::Available,
             attach_status: AttachStatus::Detached,
             size,
             multiattach: false,
+            encrypted: false,
             project: None,
+        }
+    }
+
+    /// The status as the API shows it.
+    pub fn status_text(&self) -> &'static str {
+        match self.about.work {
+            Some(Work::Creating(_)) => "creating",
+            Some(Work::Deleting(_)) | None => self.status.as_str(),
         }
     }
 
@@ -63,6 +162,10 @@ pub struct AttachmentRow {
     pub connector: Option<Connector>,
     /// How to connect.
     pub connection_info: Option<ConnectionInfo>,
+    /// When the driver was done with it.
+    pub attached_at: Option<SimTime>,
+    /// How it may be used.
+    pub attach_mode: AttachMode,
 }
 
 impl AttachmentRow {

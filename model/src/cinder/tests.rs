@@ -19,7 +19,7 @@ pub(super) struct Bench {
     pub(super) storage: Storage,
     pub(super) facts: Facts,
     keystone: Keystone,
-    novadb: NovaDb,
+    pub(super) novadb: NovaDb,
     pub(super) auth: Auth,
     pub(super) service: Auth,
     now: SimTime,
@@ -136,6 +136,8 @@ impl Bench {
             boot_index: None,
             attachment_id: attachment.cloned(),
             connection_info: None,
+            delete_on_termination: false,
+            tag: None,
         };
         self.novadb.add_bdm(&mut self.facts, bdm);
     }

@@ -99,6 +99,19 @@ impl Hypervisor {
         });
     }
 
+    /// A guest was destroyed: whoever waits for its devices hears that nothing comes.
+    pub(super) fn cleanup_waiters(&mut self, step: &mut Step<'_>, instance: &InstanceId) {
+        self.waiters.retain(|w| {
+            if w.instance != *instance {
+                return true;
+            }
+            if let Some((ticket, _)) = w.waiting {
+                step.completed.push((ticket, answer(None)));
+            }
+            false
+        });
+    }
+
     pub(super) fn end_due_waits(&mut self, step: &mut Step<'_>) {
         self.waiters.retain(|w| match w.waiting {
             Some((ticket, deadline)) if deadline <= step.now => {

@@ -81,14 +81,14 @@ impl Hypervisor {
         Ok(())
     }
 
-    fn stop(&mut self, facts: &mut Facts, at: usize, now: SimTime) {
+    pub(super) fn stop(&mut self, facts: &mut Facts, at: usize, now: SimTime) {
         let domain = &mut self.domains[at];
         domain.defined = domain.persistent;
         if let Some(job) = &mut domain.job {
             job.until = now;
         }
         for disk in domain.live.drain(..) {
-            facts.push(Fact::DiskUnplugged {
+            facts.push(Fact::DiskClosed {
                 instance: disk.instance,
                 target: disk.target,
                 volume: disk.volume,
@@ -121,6 +121,7 @@ impl Hypervisor {
         let (served_by, cached) = match io.kernel.write(io.storage, &disk.device, stamp) {
             Written::Stored(volume) => (Some(volume), false),
             Written::Cached(volume) => (Some(volume), true),
+            Written::Queued => return,
             Written::Failed => (None, false),
         };
         io.facts.push(Fact::GuestWrite { instance, volume, served_by, cached, seq });

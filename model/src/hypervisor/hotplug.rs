@@ -119,7 +119,7 @@ impl Hypervisor {
     ) -> Result<(), Refusal> {
         let opened = io.kernel.open(&disk.source_dev);
         let Some((device, shown)) = opened
-            .and_then(|device| io.kernel.opened(&device).map(|d| (d.handle(), d.volume.clone())))
+            .and_then(|device| io.kernel.shown(&device).cloned().map(|volume| (device, volume)))
         else {
             return Err(Refusal::libvirt(
                 error::OPERATION_FAILED,

@@ -18,6 +18,8 @@ pub enum Written {
     Stored(VolumeId),
     /// Acknowledged out of the page cache of a disk that shows this volume at the moment.
     Cached(VolumeId),
+    /// Neither acknowledged nor failed: every path of the map is gone, and it queues.
+    Queued,
     /// I/O error: the disk is gone or being deleted, or its LUN serves nothing.
     Failed,
 }
@@ -27,6 +29,9 @@ impl Kernel {
     ///
     /// None when there is no such disk, or when it is being deleted (`ENXIO`).
     pub fn open(&self, path: &str) -> Option<DeviceHandle> {
+        if let Some(map) = self.maps.iter().find(|m| m.is_at(path)) {
+            return Some(map.handle());
+        }
         let name = path.strip_prefix("/dev/")?;
         let disk = match name.strip_prefix("disk/by-path/") {
             Some(link) => self.by_path(link)?,
@@ -35,9 +40,11 @@ impl Kernel {
         (disk.state == DiskState::Running).then(|| disk.handle())
     }
 
-    /// The disk that was opened, if it is still there.
-    pub fn opened(&self, handle: &DeviceHandle) -> Option<&ScsiDisk> {
-        self.disks.iter().find(|d| d.is(handle))
+    /// The volume that the opened disk or map showed when it was probed, if it is still there.
+    pub fn shown(&self, handle: &DeviceHandle) -> Option<&VolumeId> {
+        let map = || self.maps.iter().find(|m| m.generation == handle.generation);
+        let disk = self.disks.iter().find(|d| d.is(handle));
+        disk.map(|d| &d.volume).or_else(|| map().map(|m| &m.volume))
     }
 
     /// The volume that a read or write of the opened disk reaches now, past any cache.
@@ -46,13 +53,17 @@ impl Kernel {
         storage: &'s Storage,
         handle: &DeviceHandle,
     ) -> Option<&'s VolumeId> {
-        self.serving(storage, self.opened(handle)?)
+        if let Some(disk) = self.disks.iter().find(|d| d.is(handle)) {
+            return self.serving(storage, disk);
+        }
+        let map = self.maps.iter().find(|m| m.generation == handle.generation)?;
+        self.disks_of(map).find_map(|d| self.serving(storage, d))
     }
 
     /// Writes one block through the opened disk; the page cache keeps it when there is one.
     pub fn write(&mut self, storage: &mut Storage, handle: &DeviceHandle, stamp: Stamp) -> Written {
         let Some(at) = self.disks.iter().position(|d| d.is(handle)) else {
-            return Written::Failed;
+            return self.write_to_map(storage, handle, stamp);
         };
         let disk = &self.disks[at];
         let serving = self.serving(storage, disk).cloned();
@@ -67,6 +78,30 @@ impl Kernel {
                 Written::Stored(volume)
             }
             None => Written::Failed,
+        }
+    }
+
+    fn write_to_map(
+        &mut self,
+        storage: &mut Storage,
+        handle: &DeviceHandle,
+        stamp: Stamp,
+    ) -> Written {
+        let Some(at) = self.maps.iter().position(|m| m.generation == handle.generation) else {
+            return Written::Failed;
+        };
+        let serving = self.device_serving(storage, handle).cloned();
+        match serving {
+            serving if self.writeback => {
+                let map = &mut self.maps[at];
+                map.dirty.push(stamp);
+                Written::Cached(serving.unwrap_or_else(|| map.volume.clone()))
+            }
+            Some(volume) => {
+                storage.write(&volume, stamp);
+                Written::Stored(volume)
+            }
+            None => Written::Queued,
         }
     }
 
@@ -117,11 +152,18 @@ impl Kernel {
         CommandOutput::ok()
     }
 
-    fn serving<'s>(&self, storage: &'s Storage, disk: &ScsiDisk) -> Option<&'s VolumeId> {
-        if disk.state != DiskState::Running || !storage.reachable {
+    pub(super) fn serving<'s>(
+        &self,
+        storage: &'s Storage,
+        disk: &ScsiDisk,
+    ) -> Option<&'s VolumeId> {
+        if disk.state != DiskState::Running {
             return None;
         }
         let session = self.sessions.iter().find(|s| s.sid == disk.sid)?;
+        if !storage.answers(&session.portal) {
+            return None;
+        }
         storage.lun(&session.iqn, &self.initiator, disk.lun)
     }
 }

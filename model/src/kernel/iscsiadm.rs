@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use castoff_ports::iscsi::{self, Call, CommandOutput, NodeUpdate, NodeValue, Reply, exit};
 use castoff_ports::{Iqn, Portal};
 
-use super::{Kernel, Session};
+use super::{Discovery, Kernel, Session};
 use crate::fact::Fact;
 use crate::hypervisor::Hypervisor;
 use crate::storage::Storage;
@@ -35,6 +35,8 @@ impl Kernel {
     ) -> Reply {
         match call {
             Call::Discoverydb(_) => Reply::Discoverydb(self.show_discoverydb()),
+            Call::Discover(c) => Reply::Discover(self.discover(step, storage, c.portal)),
+            Call::NodesAtPortal(c) => Reply::NodesAtPortal(self.nodes_at_portal(&c.portal)),
             Call::Nodes(_) => Reply::Nodes(self.list_nodes()),
             Call::Sessions(_) => Reply::Sessions(self.list_sessions()),
             Call::Node(c) => Reply::Node(self.show_node(&c.portal, &c.iqn)),
@@ -76,6 +78,47 @@ impl Kernel {
         }
         out.push_str("FIRMWARE:\nNo targets found.\n");
         CommandOutput::with_stdout(out)
+    }
+
+    /// `-m discovery -t sendtargets`: every target at every portal; each gets a record with default
+    /// settings, and the discovery database remembers whom we asked.
+    fn discover(
+        &mut self,
+        step: &mut Step<'_>,
+        storage: &Storage,
+        address: Portal,
+    ) -> CommandOutput {
+        if !storage.answers(&address) {
+            let text = format!(
+                "iscsiadm: cannot make connection to {address}: Connection timed out\niscsiadm: Could not perform SendTargets discovery: encountered connection failure\n"
+            );
+            return CommandOutput::failed(exit::TRANS, text);
+        }
+        let mut found = Vec::new();
+        let mut out = String::new();
+        for iqn in storage.targets(&self.initiator) {
+            for portal in storage.portals() {
+                let _ = writeln!(out, "{portal},1 {iqn}");
+                found.push((iqn.clone(), portal.clone()));
+            }
+        }
+        if found.is_empty() {
+            return no_records();
+        }
+        for (iqn, portal) in &found {
+            self.create_node(step, portal.clone(), iqn.clone());
+        }
+        self.discoveries.retain(|d| d.address != address);
+        self.discoveries.push(Discovery { address, targets: found });
+        CommandOutput::with_stdout(out)
+    }
+
+    fn nodes_at_portal(&self, portal: &Portal) -> CommandOutput {
+        let mut out = String::new();
+        for node in self.nodes.iter().filter(|n| n.portal == *portal) {
+            out.push_str(&self.show_node(portal, &node.iqn).stdout);
+        }
+        if out.is_empty() { no_records() } else { CommandOutput::with_stdout(out) }
     }
 
     fn list_nodes(&self) -> CommandOutput {
@@ -162,7 +205,7 @@ impl Kernel {
         let manual_scan = node.manual_scan;
         let refused = if self.session(&portal, &iqn).is_some() {
             Some((exit::SESS_EXISTS, "session exists"))
-        } else if !storage.reachable || portal != *storage.portal() {
+        } else if !storage.answers(&portal) {
             Some((exit::TRANS_TIMEOUT, "connection timed out"))
         } else if !storage.has_target(&iqn) {
             Some((FATAL_LOGIN, "encountered non-retryable iSCSI login failure"))

@@ -1,13 +1,13 @@
 //! What os-brick reads and writes on the host besides `iscsiadm`: sysfs, udev's links, commands.
 //!
 //! `/dev/disk/by-id` links are udev's and go with their disk here, so removing leftovers of them
-//! changes nothing; and multipathd, when it runs, has no maps.
+//! changes nothing.
 
 use castoff_ports::host::{Call, Reply, ScsiDevice};
 use castoff_ports::iscsi::CommandOutput;
 use castoff_ports::{DeviceName, Hctl, Lun, Sid, VolumeId};
 
-use super::{DiskState, Kernel, Linger, Session};
+use super::{DiskState, DmMap, Kernel, Linger, Session};
 use crate::hypervisor::Hypervisor;
 use crate::storage::Storage;
 use crate::world::Step;
@@ -41,9 +41,76 @@ impl Kernel {
                 Reply::DeleteDevice(self.delete_device(step, hypervisor, &c.device))
             }
             Call::ScsiId(c) => Reply::ScsiId(self.scsi_id(storage, &c.device)),
-            Call::MultipathHolder(_) => Reply::MultipathHolder(None),
+            Call::CryptsetupOpen(c) => {
+                Reply::CryptsetupOpen(self.luks_open(step, &c.device, c.name))
+            }
+            Call::CryptsetupClose(c) => {
+                Reply::CryptsetupClose(self.luks_close(step, hypervisor, &c.name))
+            }
+            Call::MultipathHolder(c) => {
+                Reply::MultipathHolder(self.map_over(&c.device).map(|m| m.dm.to_string()))
+            }
             Call::UnlinkByIdLinks(_) => Reply::UnlinkByIdLinks(()),
+            Call::TargetHctl(c) => Reply::TargetHctl({
+                let sid = self.sessions.iter().find(|s| s.iqn == c.iqn).map(|s| s.sid);
+                sid.and_then(|sid| self.session_hctl(sid))
+            }),
+            Call::ScsiIdOfLink(c) => Reply::ScsiIdOfLink(match self.by_path(&c.by_path) {
+                Some(disk) => self.scsi_id(storage, &disk.name),
+                None => CommandOutput::failed(1, ""),
+            }),
+            Call::PathExists(c) => Reply::PathExists(
+                self.maps.iter().any(|m| m.is_at(&c.path)) || self.open(&c.path).is_some(),
+            ),
+            Call::DmName(c) => Reply::DmName(self.map_of(&c.dm).map(|m| m.name.clone())),
+            Call::SysfsWwn(c) => Reply::SysfsWwn(match c.dm.and_then(|dm| self.map_of(&dm)) {
+                Some(map) => Some(map.wwid.clone()),
+                None => c.devices.iter().find_map(|d| self.device(d)).map(|d| wwid(&d.volume)),
+            }),
+            Call::Lsblk(_) => Reply::Lsblk(self.lsblk()),
+            Call::MultipathList(c) => {
+                Reply::MultipathList(self.list_maps(self.map_over(&c.device).into_iter()))
+            }
+            Call::MultipathTopology(_) => {
+                Reply::MultipathTopology(self.list_maps(self.maps.iter()))
+            }
+            Call::MultipathFlush(c) => {
+                Reply::MultipathFlush(self.flush_map(step, hypervisor, storage, &c.map))
+            }
+            Call::MultipathReady(c) => Reply::MultipathReady({
+                let serving = |d| self.serving(storage, d).is_some();
+                let ready = self.map_of(&c.dm).is_some_and(|m| self.disks_of(m).any(serving));
+                CommandOutput { exit: i32::from(!ready), ..CommandOutput::ok() }
+            }),
+            Call::MultipathAddWwid(c) => {
+                let said = format!("wwid '{}' added\n", c.wwid);
+                if !self.wwids.contains(&c.wwid) {
+                    self.wwids.push(c.wwid);
+                }
+                Reply::MultipathAddWwid(CommandOutput::with_stdout(said))
+            }
+            Call::MultipathReload(_) => Reply::MultipathReload(CommandOutput::ok()),
+            Call::MultipathdShowPaths(_) => Reply::MultipathdShowPaths(self.show_paths()),
+            Call::MultipathdAddPath(c) => Reply::MultipathdAddPath({
+                match self.device(&c.device).map(|d| d.generation).filter(|_| self.multipathd) {
+                    Some(generation) => {
+                        self.consider(generation);
+                        CommandOutput::with_stdout("ok\n")
+                    }
+                    None => CommandOutput::failed(1, "fail\n"),
+                }
+            }),
+            // It has let go of the path with the remove event; asking again is no error.
+            Call::MultipathdDelPath(_) => {
+                Reply::MultipathdDelPath(CommandOutput::with_stdout("ok\n"))
+            }
+            Call::MultipathdDelMap(c) => Reply::MultipathdDelMap(self.del_map(hypervisor, &c.map)),
         }
+    }
+
+    /// The map of this device, as sysfs names it: not by the map's own name.
+    fn map_of(&self, dm: &str) -> Option<&DmMap> {
+        self.maps.iter().find(|m| m.dm.as_str() == dm)
     }
 
     fn multipathd_status(&self) -> CommandOutput {

@@ -94,7 +94,7 @@ fn saving_writes_the_columns_that_are_given_and_leaves_the_others() {
     let id = create(&mut db, &mut facts, "v1");
     let attachment = AttachmentId::new("a1");
     let save = |attachment_id| {
-        Call::BdmSave(BdmSave { id, update: BdmUpdate { attachment_id, connection_info: None } })
+        Call::BdmSave(BdmSave { id, update: BdmUpdate { attachment_id, ..BdmUpdate::default() } })
     };
     call(&mut db, &mut facts, save(Some(attachment.clone()))).unwrap();
     call(&mut db, &mut facts, save(None)).unwrap();
@@ -126,6 +126,36 @@ fn an_event_that_ends_in_error_marks_its_action() {
     call(&mut db, &mut facts, finish(EventResult::Error)).unwrap();
     assert_eq!(db.actions()[0].message.as_deref(), Some("Error"));
     assert_eq!(db.events()[0].result, Some(EventResult::Error));
+}
+
+#[test]
+fn a_save_whose_task_state_is_not_the_expected_one_changes_nothing() {
+    let (mut db, mut facts) = (NovaDb::new(), Facts::new());
+    db.add_instance(Instance {
+        uuid: "i".into(),
+        project_id: "p".into(),
+        host: None,
+        vm_state: VmState::Active,
+        task_state: None,
+        launched: true,
+        locked: false,
+    });
+    let save = |update, expected_task_state| {
+        let (uuid, update) = ("i".into(), Box::new(update));
+        Call::InstanceSave(InstanceSave { uuid, update, expected_task_state })
+    };
+    let pausing = || InstanceUpdate::task_state(Some("pausing"));
+    call(&mut db, &mut facts, save(pausing(), vec![None])).unwrap();
+    let refused = call(&mut db, &mut facts, save(pausing(), vec![None])).unwrap_err();
+    assert!(matches!(refused, Refusal::Remote { exception, .. }
+        if exception == "UnexpectedTaskStateError"));
+    let paused = InstanceUpdate {
+        locked_by: Some(Some(LockedBy::Owner)),
+        ..InstanceUpdate::vm_state(VmState::Paused)
+    };
+    call(&mut db, &mut facts, save(paused, vec![Some("pausing".to_owned())])).unwrap();
+    let row = &db.instances()[0];
+    assert_eq!((row.vm_state, &row.task_state, row.locked), (VmState::Paused, &None, true));
 }
 
 #[test]

@@ -1,40 +1,49 @@
-//! Cinder's side of the wire: volumes, their actions, and attachments, at microversion `3.N`.
+//! Cinder's side of the wire: versions, volumes, their actions, types, and attachments.
+//!
+//! The door comes first, then the microversion, then the route, the body as JSON, and the project
+//! in the URL; only then does a handler look at what the body says. That order decides which of
+//! two mistakes a client hears of.
+//!
+//! - `actions`: `POST /volumes/{id}/action`.
+//! - `attachments`: the attachments API, at microversion `3.27` and later.
+//! - `volumes`: lists, create, delete; types and services.
+//! - `schema`: what cinder says of a body that its schema refuses.
 
-use castoff_ports::cinder::{
-    Attach, AttachmentComplete, AttachmentCreate, AttachmentDelete, AttachmentUpdate,
-    BeginDetaching, Call, Detach, GetVolume, InitializeConnection, Reply, Reserve, RollDetaching,
-    TerminateConnection, Unreserve,
-};
-use castoff_ports::{AttachmentId, ProjectId, Refusal, SimTime, VolumeId};
+mod actions;
+mod attachments;
+mod schema;
+mod volumes;
+
+use castoff_ports::cinder::{Call, Reply};
+use castoff_ports::{Auth, Refusal, RequestId, SimTime};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::message::{
-    API_VERSION, NO_RESOURCE, Versions, auth, empty, fault, header, json as json_response,
+    API_VERSION, CINDER, NO_RESOURCE, Versions, auth, fault, header, json as json_response,
     request_id, set, unauthorized,
 };
-use super::volume;
 use crate::World;
+use crate::cinder::Caller;
 use crate::release::CinderRelease;
-
-/// Microversion that brought the attachments API, and the one that brought os-complete.
-const ATTACHMENTS: u16 = 27;
-const COMPLETE: u16 = 44;
 
 /// Answers a request as cinder-api does.
 pub fn cinder(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
+    world.cinder.settle(now);
+    let path = request.uri().path().trim_end_matches('/');
+    if matches!(path, "" | "/v3") {
+        return versions(world, path);
+    }
     let headers = request.headers();
     let auth = auth(headers);
-    let Ok(project) = world.cinder.project_of(now, &world.keystone, &auth) else {
+    if world.cinder.admit(now, &world.keystone, &auth).is_err() {
         return unauthorized();
-    };
-    let project = project.clone();
-    let path = Path::of(request.uri().path());
+    }
+    let path = Path::of(path);
     if world.release.cinder == CinderRelease::Ocata && path.is_attachments() {
         return fault(&Refusal::http(404, NO_RESOURCE));
     }
-    let versions =
-        Versions { service: "volume", major: 3, min: 0, max: world.cinder.max_microversion() };
+    let versions = supported(world);
     let minor = match versions.asked(headers) {
         Ok(minor) => minor,
         Err(refusal) => {
@@ -47,17 +56,142 @@ pub fn cinder(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Re
             return response;
         }
     };
-    let mut response = path
-        .call(request, minor)
-        .and_then(|call| path.check_project(&project).map(|()| call))
-        .and_then(|call| {
-            let remaining = remaining_list(world, &call);
-            let id = request_id(headers);
-            let reply = super::ask(world, now, auth, id, castoff_ports::Call::Cinder(call))?;
-            Ok(respond(world, reply, remaining, &project, minor))
-        })
-        .unwrap_or_else(|refusal| fault(&refusal));
+    let query = request.uri().query().unwrap_or_default();
+    let cx = Cx { now, auth, id: request_id(headers), minor, query };
+    let mut response = answer(world, &cx, &path, request).unwrap_or_else(|refusal| fault(&refusal));
     versioned(&mut response, &versions.text(minor));
+    response
+}
+
+/// A request whose sender and microversion are known.
+struct Cx<'a> {
+    now: SimTime,
+    auth: Auth,
+    id: Option<RequestId>,
+    minor: u16,
+    query: &'a str,
+}
+
+impl Cx<'_> {
+    /// Who sent it.
+    fn caller<'w>(&self, world: &'w World) -> Result<Caller<'w>, Refusal> {
+        world.cinder.admit(self.now, &world.keystone, &self.auth)
+    }
+
+    /// Puts an operation of the ports to the world.
+    fn ask(&self, world: &mut World, call: Call) -> Result<Reply, Refusal> {
+        let call = castoff_ports::Call::Cinder(call);
+        match super::ask(world, self.now, self.auth.clone(), self.id, call)? {
+            castoff_ports::Reply::Cinder(reply) => Ok(reply),
+            other => unreachable!("cinder answers its own calls, not {other:?}"),
+        }
+    }
+
+    /// The parameters of the query, as they came.
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
+    fn parameter(&self, key: &str) -> Option<&str> {
+        self.parameters().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// Whether the caller asks for everybody's rows.
+    fn all_tenants(&self) -> bool {
+        self.parameter("all_tenants").is_some_and(|v| matches!(v, "1" | "true" | "True" | "yes"))
+    }
+}
+
+type Answer = Result<Response<Vec<u8>>, Refusal>;
+
+fn answer(world: &mut World, cx: &Cx, path: &Path, request: &Request<Vec<u8>>) -> Answer {
+    let not_found = || Err(Refusal::http(404, NO_RESOURCE));
+    let body = request.body();
+    if path.is_attachments() && cx.minor < attachments::SINCE {
+        return not_found();
+    }
+    // The project is checked after the body was taken apart, and before it is looked at.
+    let checked = |world: &World| path.check_project(&cx.caller(world)?);
+    match (request.method(), path.rest.as_slice()) {
+        (&Method::GET, rest) => {
+            checked(world)?;
+            match rest {
+                ["volumes"] => volumes::list(world, cx, false),
+                ["volumes", "detail"] => volumes::list(world, cx, true),
+                ["volumes", id] => volumes::show(world, cx, &(*id).into()),
+                ["types"] => volumes::types(world, cx),
+                ["types", id] => volumes::show_type(world, cx, id),
+                ["os-services"] => volumes::services(world, cx),
+                ["attachments"] => attachments::list(world, cx, false),
+                ["attachments", "detail"] => attachments::list(world, cx, true),
+                ["attachments", id] => attachments::show(world, cx, &(*id).into()),
+                _ => not_found(),
+            }
+        }
+        (&Method::DELETE, rest @ (["volumes", id] | ["attachments", id])) => {
+            checked(world)?;
+            match rest[0] {
+                "volumes" => volumes::delete(world, cx, &(*id).into()),
+                _ => attachments::delete(world, cx, (*id).into()),
+            }
+        }
+        (&Method::POST, ["volumes", id, "action"]) => {
+            let (action, args) = actions::read(body)?;
+            checked(world)?;
+            actions::volume(world, cx, (*id).into(), action, &args)
+        }
+        (&Method::POST, ["attachments", id, "action"]) if cx.minor >= attachments::COMPLETE => {
+            attachments::read_action(body)?;
+            checked(world)?;
+            attachments::complete(world, cx, (*id).into())
+        }
+        (&Method::POST, ["volumes" | "types" | "attachments"])
+        | (&Method::PUT, ["attachments", _]) => {
+            let body: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+            checked(world)?;
+            match path.rest.as_slice() {
+                ["volumes"] => volumes::create(world, cx, &body),
+                ["types"] => volumes::create_type(world, cx, &body),
+                ["attachments", id] => attachments::update(world, cx, (*id).into(), &body),
+                _ => attachments::create(world, cx, &body),
+            }
+        }
+        _ => not_found(),
+    }
+}
+
+fn supported(world: &World) -> Versions {
+    Versions { service: "volume", major: 3, min: 0, max: world.cinder.max_microversion() }
+}
+
+/// The version documents, which need no token: `/` lets the client choose, of one.
+fn versions(world: &World, path: &str) -> Response<Vec<u8>> {
+    let supported = supported(world);
+    let body = json!({"versions": [{
+        "id": "v3.0",
+        "status": "CURRENT",
+        "version": format!("3.{}", supported.max),
+        "min_version": "3.0",
+        "updated": match world.release.cinder {
+            CinderRelease::Ocata => "2016-02-08T12:20:21Z",
+            CinderRelease::V28 => "2023-08-31T00:00:00Z",
+        },
+        "links": [
+            {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/"},
+            {"rel": "self", "href": format!("{CINDER}/v3/")},
+        ],
+        "media-types": [{
+            "base": "application/json",
+            "type": "application/vnd.openstack.volume+json;version=3",
+        }],
+    }]});
+    let status = match path {
+        "" => StatusCode::MULTIPLE_CHOICES,
+        _ => StatusCode::OK,
+    };
+    let mut response = json_response(status, &body);
+    versioned(&mut response, &supported.text(supported.min));
     response
 }
 
@@ -67,51 +201,29 @@ fn versioned(response: &mut Response<Vec<u8>>, version: &str) {
     headers.insert(http::header::VARY, HeaderValue::from_static("OpenStack-API-Version"));
 }
 
-/// The volume whose attachments remain to be listed when one of them has been deleted.
-fn remaining_list(world: &World, call: &Call) -> Option<VolumeId> {
-    match call {
-        Call::AttachmentDelete(c) => {
-            world.cinder.attachment(&c.attachment_id).map(|row| row.volume_id.clone())
-        }
-        _ => None,
-    }
+fn ok(body: &Value) -> Response<Vec<u8>> {
+    json_response(StatusCode::OK, body)
 }
 
-fn respond(
-    world: &World,
-    reply: castoff_ports::Reply,
-    remaining: Option<VolumeId>,
-    project: &ProjectId,
-    minor: u16,
-) -> Response<Vec<u8>> {
-    let castoff_ports::Reply::Cinder(reply) = reply else {
-        unreachable!("cinder answers its own calls, not {reply:?}");
-    };
-    let ok = |body: Value| json_response(StatusCode::OK, &body);
-    match reply {
-        Reply::GetVolume(v) => ok(volume::encode(&v, project, minor)),
-        Reply::InitializeConnection(info) => ok(volume::encode_connection_info(&info)),
-        Reply::AttachmentCreate(a) | Reply::AttachmentUpdate(a) => {
-            ok(volume::encode_attachment(&a))
-        }
-        Reply::AttachmentDelete(()) => {
-            let rows: Vec<Value> = world
-                .cinder
-                .live_attachments()
-                .filter(|row| Some(&row.volume_id) == remaining.as_ref())
-                .map(|row| volume::encode_summary(&row.show()))
-                .collect();
-            ok(json!({"attachments": rows}))
-        }
-        Reply::AttachmentComplete(()) => empty(StatusCode::NO_CONTENT),
-        Reply::BeginDetaching(())
-        | Reply::RollDetaching(())
-        | Reply::Reserve(())
-        | Reply::Unreserve(())
-        | Reply::TerminateConnection(())
-        | Reply::Attach(())
-        | Reply::Detach(()) => empty(StatusCode::ACCEPTED),
+fn malformed() -> Refusal {
+    Refusal::http(400, "Malformed request body")
+}
+
+/// Filters that cinder 28 takes from 3.31 on: `etc/cinder/resource_filters.json`, and nothing
+/// else from anyone but an admin.
+fn check_filters(cx: &Cx, caller: &Caller, allowed: &[&str]) -> Result<(), Refusal> {
+    /// From which microversion on the file counts; before, what it does not name is ignored.
+    const RESOURCE_FILTERS: u16 = 31;
+    const NO_FILTERS: [&str; 8] =
+        ["all_tenants", "limit", "marker", "offset", "sort", "sort_key", "sort_dir", "with_count"];
+    let known = |name: &str| allowed.contains(&name) || NO_FILTERS.contains(&name);
+    let invalid: Vec<&str> =
+        cx.parameters().map(|(name, _)| name).filter(|name| !known(name)).collect();
+    if invalid.is_empty() || cx.minor < RESOURCE_FILTERS || caller.is_admin() {
+        return Ok(());
     }
+    let message = format!("Invalid filters {} are found in query options.", invalid.join(","));
+    Err(Refusal::http(400, message))
 }
 
 /// `/v3[/{project}]/{collection}[/{id}[/action]]`.
@@ -125,7 +237,8 @@ impl<'a> Path<'a> {
         let mut segments = path.split('/').filter(|s| !s.is_empty());
         let v3 = segments.next() == Some("v3");
         let mut rest: Vec<&str> = if v3 { segments.collect() } else { Vec::new() };
-        let is_collection = |s: &&str| matches!(*s, "volumes" | "attachments");
+        let is_collection =
+            |s: &&str| matches!(*s, "volumes" | "attachments" | "types" | "os-services");
         let project = match rest.first() {
             Some(first) if !is_collection(first) => Some(rest.remove(0)),
             _ => None,
@@ -137,144 +250,13 @@ impl<'a> Path<'a> {
         self.rest.first() == Some(&"attachments")
     }
 
-    /// A project in the URL must be the token's.
-    fn check_project(&self, project: &ProjectId) -> Result<(), Refusal> {
+    /// A project in the URL must be the token's, an admin's too.
+    fn check_project(&self, caller: &Caller) -> Result<(), Refusal> {
         match self.project {
-            Some(named) if named != project.as_str() => {
+            Some(named) if named != caller.info.project_id.as_str() => {
                 Err(Refusal::http(400, "Malformed request url"))
             }
             _ => Ok(()),
         }
     }
-
-    fn call(&self, request: &Request<Vec<u8>>, minor: u16) -> Result<Call, Refusal> {
-        let not_found = || Err(Refusal::http(404, NO_RESOURCE));
-        if self.is_attachments() && minor < ATTACHMENTS {
-            return not_found();
-        }
-        let method = request.method();
-        match self.rest.as_slice() {
-            ["volumes", id] if method == Method::GET => {
-                Ok(Call::GetVolume(GetVolume { volume_id: (*id).into(), microversion: minor }))
-            }
-            ["volumes", id, "action"] if method == Method::POST => {
-                volume_action((*id).into(), request.body())
-            }
-            ["attachments"] if method == Method::POST => attachment_create(request.body()),
-            ["attachments", id] if method == Method::PUT => {
-                attachment_update((*id).into(), request.body())
-            }
-            ["attachments", id] if method == Method::DELETE => {
-                Ok(Call::AttachmentDelete(AttachmentDelete { attachment_id: (*id).into() }))
-            }
-            ["attachments", id, "action"] if method == Method::POST && minor >= COMPLETE => {
-                match action(request.body())? {
-                    (name, _) if name == "os-complete" => {
-                        Ok(Call::AttachmentComplete(AttachmentComplete {
-                            attachment_id: (*id).into(),
-                        }))
-                    }
-                    (name, _) => Err(no_such_action(&name)),
-                }
-            }
-            _ => not_found(),
-        }
-    }
-}
-
-fn volume_action(volume_id: VolumeId, body: &[u8]) -> Result<Call, Refusal> {
-    let (name, args) = action(body)?;
-    let required = |key: &str| {
-        args.get(key).ok_or_else(|| {
-            Refusal::http(
-                400,
-                format!(
-                    "Invalid input for field/attribute {name}. Value: {args}. '{key}' is a \
-                     required property"
-                ),
-            )
-        })
-    };
-    let text = |key: &str| required(key).map(|value| value.as_str().unwrap_or_default());
-    Ok(match name.as_str() {
-        "os-begin_detaching" => Call::BeginDetaching(BeginDetaching { volume_id }),
-        "os-roll_detaching" => Call::RollDetaching(RollDetaching { volume_id }),
-        "os-reserve" => Call::Reserve(Reserve { volume_id }),
-        "os-unreserve" => Call::Unreserve(Unreserve { volume_id }),
-        "os-initialize_connection" => Call::InitializeConnection(InitializeConnection {
-            volume_id,
-            connector: volume::decode_connector(required("connector")?),
-        }),
-        "os-terminate_connection" => Call::TerminateConnection(TerminateConnection {
-            volume_id,
-            connector: volume::decode_connector(required("connector")?),
-        }),
-        "os-attach" => Call::Attach(Attach {
-            volume_id,
-            instance: text("instance_uuid")?.into(),
-            mountpoint: text("mountpoint")?.to_owned(),
-        }),
-        "os-detach" => Call::Detach(Detach {
-            volume_id,
-            attachment_id: volume::text(&args, "attachment_id").map(AttachmentId::new),
-        }),
-        _ => return Err(no_such_action(&name)),
-    })
-}
-
-fn attachment_create(body: &[u8]) -> Result<Call, Refusal> {
-    let args = named(body, "attachment")?;
-    let text = |key: &str| {
-        volume::text(&args, key).ok_or_else(|| {
-            Refusal::http(
-                400,
-                format!(
-                    "Invalid input for field/attribute attachment. Value: {args}. '{key}' is a \
-                     required property"
-                ),
-            )
-        })
-    };
-    Ok(Call::AttachmentCreate(AttachmentCreate {
-        volume_id: text("volume_uuid")?.into(),
-        // A row of no server is cinder's own; the schema does not ask for one.
-        instance: volume::text(&args, "instance_uuid").unwrap_or_default().into(),
-    }))
-}
-
-fn attachment_update(attachment_id: AttachmentId, body: &[u8]) -> Result<Call, Refusal> {
-    let args = named(body, "attachment")?;
-    let connector = args.get("connector").unwrap_or(&Value::Null);
-    Ok(Call::AttachmentUpdate(AttachmentUpdate {
-        attachment_id,
-        mountpoint: volume::text(connector, "mountpoint").unwrap_or_default().to_owned(),
-        connector: volume::decode_connector(connector),
-    }))
-}
-
-/// The action that a body names: its first key.
-fn action(body: &[u8]) -> Result<(String, Value), Refusal> {
-    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
-        return Err(malformed());
-    };
-    object.into_iter().next().ok_or_else(malformed)
-}
-
-fn named(body: &[u8], key: &str) -> Result<Value, Refusal> {
-    let mut body: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    body.get_mut(key).map(Value::take).ok_or_else(malformed)
-}
-
-fn malformed() -> Refusal {
-    Refusal::http(400, "Malformed request body")
-}
-
-fn no_such_action(name: &str) -> Refusal {
-    Refusal::http(
-        400,
-        format!(
-            "There is no such action: {name}. Verify the request body and Content-Type header \
-             and try again."
-        ),
-    )
 }

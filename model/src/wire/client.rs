@@ -2,16 +2,14 @@
 //!
 //! A response that makes no sense is a lost reply, not a refusal: the effect may have happened.
 
-use castoff_ports::nova::Microversion;
-use castoff_ports::{Call, CallCx, Failure, Refusal, Reply, cinder, keystone, nova};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use castoff_ports::{Call, CallCx, Failure, Refusal, Reply, cinder, keystone};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use serde_json::{Value, json};
 
 use super::message::{
     API_VERSION, AUTH_TOKEN, REQUEST_ID, SERVICE_TOKEN, SUBJECT_TOKEN, error_message, header, set,
     set_secret,
 };
-use super::nova::{decode_action, decode_attachment};
 use super::{token, volume};
 
 /// Microversion at which nova calls the attachments API.
@@ -22,7 +20,7 @@ pub fn encode(call: &Call, cx: &CallCx) -> Option<Request<Vec<u8>>> {
     let parts = match call {
         Call::Keystone(c) => encode_keystone(c),
         Call::Cinder(c) => encode_cinder(c),
-        Call::Nova(c) => encode_nova(c),
+        Call::Nova(c) => super::nova::client::encode(c)?,
         Call::NovaDb(_)
         | Call::Rpc(_)
         | Call::Libvirt(_)
@@ -62,7 +60,7 @@ pub fn decode(call: &Call, response: Response<Vec<u8>>) -> Result<Reply, Failure
         _ if !status.is_success() => None,
         Call::Keystone(c) => decode_keystone(c, &response).map(Reply::Keystone),
         Call::Cinder(c) => decode_cinder(c, response.body()).map(Reply::Cinder),
-        Call::Nova(c) => decode_nova(c, status, response.body()).map(Reply::Nova),
+        Call::Nova(c) => super::nova::client::decode(c, status, response.body()).map(Reply::Nova),
         Call::NovaDb(_)
         | Call::Rpc(_)
         | Call::Libvirt(_)
@@ -74,7 +72,7 @@ pub fn decode(call: &Call, response: Response<Vec<u8>>) -> Result<Reply, Failure
 }
 
 /// What differs from request to request.
-struct Parts {
+pub(super) struct Parts {
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -82,16 +80,16 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(method: Method, path: String) -> Parts {
+    pub(super) fn new(method: Method, path: String) -> Parts {
         Parts { method, path, headers: HeaderMap::new(), body: None }
     }
 
-    fn body(mut self, body: Value) -> Parts {
+    pub(super) fn body(mut self, body: Value) -> Parts {
         self.body = Some(body);
         self
     }
 
-    fn version(mut self, version: &str) -> Parts {
+    pub(super) fn version(mut self, version: &str) -> Parts {
         set(&mut self.headers, API_VERSION, version);
         self
     }
@@ -219,54 +217,4 @@ fn decode_cinder(call: &cinder::Call, body: &[u8]) -> Option<cinder::Reply> {
         C::AttachmentComplete(_) => R::AttachmentComplete(()),
         C::AttachmentDelete(_) => R::AttachmentDelete(()),
     })
-}
-
-fn encode_nova(call: &nova::Call) -> Parts {
-    let version = |Microversion(minor): Microversion| format!("compute 2.{minor}");
-    let attachments = |server: &castoff_ports::InstanceId| {
-        format!("/v2.1/servers/{server}/os-volume_attachments")
-    };
-    match call {
-        nova::Call::DeleteVolumeAttachment(c) => {
-            let path = format!("{}/{}", attachments(&c.server_id), c.volume_id);
-            Parts::new(Method::DELETE, path).version(&version(c.microversion))
-        }
-        nova::Call::CreateVolumeAttachment(c) => {
-            Parts::new(Method::POST, attachments(&c.server_id))
-                .version(&version(c.microversion))
-                .body(json!({"volumeAttachment": {"volumeId": c.volume_id}}))
-        }
-        nova::Call::ListVolumeAttachments(c) => Parts::new(Method::GET, attachments(&c.server_id))
-            .version(&version(Microversion::ATTACHMENT_ID)),
-        nova::Call::ListInstanceActions(c) => {
-            let path = format!("/v2.1/servers/{}/os-instance-actions", c.server_id);
-            Parts::new(Method::GET, path).version(&version(Microversion::ATTACHMENT_ID))
-        }
-    }
-}
-
-fn decode_nova(call: &nova::Call, status: StatusCode, body: &[u8]) -> Option<nova::Reply> {
-    let json = || serde_json::from_slice::<Value>(body).ok();
-    Some(match call {
-        nova::Call::DeleteVolumeAttachment(_) => nova::Reply::DeleteVolumeAttachment(()),
-        nova::Call::CreateVolumeAttachment(_) if status == StatusCode::ACCEPTED => {
-            nova::Reply::CreateVolumeAttachment(None)
-        }
-        nova::Call::CreateVolumeAttachment(_) => {
-            let made = decode_attachment(json()?.get("volumeAttachment")?)?;
-            nova::Reply::CreateVolumeAttachment(Some(made))
-        }
-        nova::Call::ListVolumeAttachments(_) => {
-            let rows = list(&json()?, "volumeAttachments", decode_attachment)?;
-            nova::Reply::ListVolumeAttachments(rows)
-        }
-        nova::Call::ListInstanceActions(_) => {
-            let rows = list(&json()?, "instanceActions", decode_action)?;
-            nova::Reply::ListInstanceActions(rows)
-        }
-    })
-}
-
-fn list<T>(body: &Value, key: &str, row: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-    body.get(key)?.as_array()?.iter().map(row).collect()
 }

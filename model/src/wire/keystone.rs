@@ -1,25 +1,29 @@
-//! Keystone's side of the wire: `POST` and `GET /v3/auth/tokens`.
+//! Keystone's side of the wire: its versions, `/v3/auth/tokens` and `/v3/auth/catalog`.
 
-use castoff_ports::keystone::{Call, CreateToken, Reply, ValidateToken};
-use castoff_ports::{Refusal, Secret, SimTime, keystone as ports};
+use castoff_ports::{Auth, Refusal, Secret, SimTime};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::message::{SUBJECT_TOKEN, auth, header, json, keystone_error, request_id, set_secret};
+use super::login::{self, Problem};
+use super::message::{
+    KEYSTONE, SUBJECT_TOKEN, auth, header, json as json_response, keystone_error, set_secret,
+};
 use super::token;
 use crate::World;
-use crate::keystone::UNAUTHORIZED;
-
-const BLAME: &str = "The server could not comply with the request since it is either malformed \
-    or otherwise incorrect. The client is assumed to be in error.";
 
 const NOT_ROUTED: &str = "The requested URL was not found on the server. If you entered the URL \
     manually please check your spelling and try again.";
 
+/// Methods that `[auth]methods` enables by default, as the 401 to any other lists them.
+const METHODS: [&str; 6] =
+    ["external", "password", "token", "oauth1", "mapped", "application_credential"];
+
 /// Answers a request as keystone does.
 pub fn keystone(world: &mut World, now: SimTime, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
-    let mut response =
-        answer(world, now, request).unwrap_or_else(|refusal| keystone_error(&refusal));
+    let mut response = answer(world, now, request).unwrap_or_else(|problem| match problem {
+        Problem::Refused(refusal) => keystone_error(&refusal),
+        Problem::UnsupportedMethod => unsupported_method(),
+    });
     response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("X-Auth-Token"));
     response
 }
@@ -28,82 +32,131 @@ fn answer(
     world: &mut World,
     now: SimTime,
     request: &Request<Vec<u8>>,
-) -> Result<Response<Vec<u8>>, Refusal> {
-    let call = parse(request)?;
-    let subject = match &call {
-        Call::CreateToken(_) => None,
-        Call::ValidateToken(c) => Some(c.subject.clone()),
-    };
-    let (auth, id) = (auth(request.headers()), request_id(request.headers()));
-    let (status, subject, info) =
-        match super::ask(world, now, auth, id, castoff_ports::Call::Keystone(call))? {
-            castoff_ports::Reply::Keystone(Reply::CreateToken(issued)) => {
-                (StatusCode::CREATED, Some(issued.token), issued.info)
-            }
-            castoff_ports::Reply::Keystone(Reply::ValidateToken(info)) => {
-                (StatusCode::OK, subject, info)
-            }
-            other => unreachable!("keystone answers its own calls, not {other:?}"),
-        };
-    let issued_at = issued_at(world, &info);
-    let mut response = json(status, &token::encode(&info, issued_at));
-    if let Some(subject) = subject {
-        set_secret(response.headers_mut(), SUBJECT_TOKEN, &subject);
-    }
-    Ok(response)
-}
-
-fn issued_at(world: &World, info: &ports::TokenInfo) -> SimTime {
-    let lifetime = world.keystone.token_lifetime.as_micros() as u64;
-    SimTime(info.expires_at.0.saturating_sub(lifetime))
-}
-
-fn parse(request: &Request<Vec<u8>>) -> Result<Call, Refusal> {
-    if request.uri().path().trim_end_matches('/') != "/v3/auth/tokens" {
-        return Err(Refusal::http(404, NOT_ROUTED));
-    }
-    match *request.method() {
-        Method::POST => create(request.body()).map(Call::CreateToken),
-        Method::GET => validate(request).map(Call::ValidateToken),
-        _ => Err(Refusal::http(405, "The method is not allowed for the requested URL.")),
+) -> Result<Response<Vec<u8>>, Problem> {
+    let method = request.method();
+    match request.uri().path().trim_end_matches('/') {
+        "" if *method == Method::GET => Ok(versions()),
+        "/v3" if *method == Method::GET => {
+            Ok(json_response(StatusCode::OK, &json!({"version": version()})))
+        }
+        "/v3/auth/tokens" => tokens(world, now, request),
+        "/v3/auth/catalog" if *method == Method::GET => catalog(world, now, request),
+        "" | "/v3" | "/v3/auth/catalog" => Err(not_allowed().into()),
+        _ => Err(Refusal::http(404, NOT_ROUTED).into()),
     }
 }
 
-fn validate(request: &Request<Vec<u8>>) -> Result<ValidateToken, Refusal> {
-    // The asker is let in before the subject is looked for.
-    if auth(request.headers()).token.is_none() {
-        return Err(Refusal::http(401, UNAUTHORIZED));
-    }
-    let subject = header(request.headers(), SUBJECT_TOKEN)
-        .ok_or_else(|| Refusal::http(404, "No token in the request"))?;
+fn tokens(
+    world: &mut World,
+    now: SimTime,
+    request: &Request<Vec<u8>>,
+) -> Result<Response<Vec<u8>>, Problem> {
+    let auth = auth(request.headers());
     let query = request.uri().query().unwrap_or_default();
-    Ok(ValidateToken {
-        subject: Secret::new(subject),
-        allow_expired: query.split('&').any(|pair| pair == "allow_expired=1"),
+    let allow_expired = query.split('&').any(|pair| pair == "allow_expired=1");
+    match *request.method() {
+        Method::POST => {
+            let issued = login::parse(request.body())?.log_in(&mut world.keystone, now)?;
+            Ok(show(world, &issued.token, StatusCode::CREATED))
+        }
+        Method::GET => {
+            let subject = subject(world, now, &auth, request)?;
+            world.keystone.validate(now, &auth, &subject, allow_expired)?;
+            Ok(show(world, &subject, StatusCode::OK))
+        }
+        Method::HEAD => {
+            let subject = subject(world, now, &auth, request)?;
+            world.keystone.check(now, &auth, &subject, allow_expired)?;
+            let mut response = show(world, &subject, StatusCode::OK);
+            response.body_mut().clear();
+            Ok(response)
+        }
+        Method::DELETE => {
+            let subject = subject(world, now, &auth, request)?;
+            world.keystone.revoke(now, &auth, &subject)?;
+            let mut response = Response::new(Vec::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        }
+        _ => Err(not_allowed().into()),
+    }
+}
+
+/// The token that a request is about; the asker is let in before it is looked for.
+fn subject(
+    world: &World,
+    now: SimTime,
+    auth: &Auth,
+    request: &Request<Vec<u8>>,
+) -> Result<Secret, Refusal> {
+    world.keystone.asker(now, auth)?;
+    header(request.headers(), SUBJECT_TOKEN)
+        .map(Secret::new)
+        .ok_or_else(|| Refusal::http(404, "No token in the request"))
+}
+
+fn show(world: &World, subject: &Secret, status: StatusCode) -> Response<Vec<u8>> {
+    let Some(shown) = world.keystone.shown(subject) else {
+        unreachable!("a token that was just issued or found is known");
+    };
+    let mut response = json_response(status, &token::encode(&shown));
+    set_secret(response.headers_mut(), SUBJECT_TOKEN, subject);
+    response
+}
+
+fn catalog(
+    world: &World,
+    now: SimTime,
+    request: &Request<Vec<u8>>,
+) -> Result<Response<Vec<u8>>, Problem> {
+    let auth = auth(request.headers());
+    let asker = world.keystone.asker(now, &auth)?;
+    let project = asker.project_id.as_str();
+    if project.is_empty() {
+        // identity:get_auth_catalog asks for a project or a domain to make a catalog of.
+        let policy = "You are not authorized to perform the requested action: \
+                      identity:get_auth_catalog.";
+        return Err(Refusal::http(403, policy).into());
+    }
+    let links = json!({"self": format!("{KEYSTONE}/v3/auth/catalog")});
+    let body = json!({"catalog": token::catalog(project), "links": links});
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+fn version() -> Value {
+    json!({
+        "id": "v3.14",
+        "status": "stable",
+        "updated": "2020-04-07T00:00:00Z",
+        "links": [{"rel": "self", "href": format!("{KEYSTONE}/v3/")}],
+        "media-types": [{
+            "base": "application/json",
+            "type": "application/vnd.openstack.identity-v3+json",
+        }],
     })
 }
 
-/// Only password and project scope: what a client of a detach needs.
-fn create(body: &[u8]) -> Result<CreateToken, Refusal> {
-    let missing = |what: &str| {
-        Refusal::http(400, format!("Expecting to find {what} in request body. {BLAME}"))
-    };
-    let body: Value = serde_json::from_slice(body).map_err(|_| missing("valid JSON"))?;
-    let auth = body.get("auth").ok_or_else(|| missing("auth"))?;
-    let methods = auth.pointer("/identity/methods").and_then(Value::as_array);
-    let methods = methods.ok_or_else(|| missing("methods"))?;
-    if !methods.iter().any(|method| method == "password") {
-        return Err(Refusal::http(401, "Attempted to authenticate with an unsupported method."));
-    }
-    let text = |path: &str| auth.pointer(path).and_then(Value::as_str);
-    // Users and projects go by one name here, their id.
-    let named = |path: &str| ["id", "name"].iter().find_map(|key| text(&format!("{path}/{key}")));
-    let user = named("/identity/password/user").ok_or_else(|| missing("user"))?;
-    let password = text("/identity/password/user/password").ok_or_else(|| missing("password"))?;
-    let project = named("/scope/project").ok_or_else(|| missing("project"))?;
-    let domain = text("/identity/password/user/domain/id").unwrap_or("default");
-    if domain != "default" {
-        return Err(Refusal::http(401, UNAUTHORIZED));
-    }
-    Ok(CreateToken { user: user.into(), password: Secret::new(password), project: project.into() })
+fn versions() -> Response<Vec<u8>> {
+    let body = json!({"versions": {"values": [version()]}});
+    let mut response = json_response(StatusCode::MULTIPLE_CHOICES, &body);
+    let v3 = HeaderValue::from_static("http://keystone:5000/v3/");
+    response.headers_mut().insert(http::header::LOCATION, v3);
+    response
+}
+
+fn unsupported_method() -> Response<Vec<u8>> {
+    let message = "Attempted to authenticate with an unsupported method.";
+    let mut response = keystone_error(&Refusal::http(401, message));
+    let error = json!({"error": {
+        "code": 401,
+        "identity": {"methods": METHODS},
+        "message": message,
+        "title": "Unauthorized",
+    }});
+    *response.body_mut() = error.to_string().into_bytes();
+    response
+}
+
+fn not_allowed() -> Refusal {
+    Refusal::http(405, "The method is not allowed for the requested URL.")
 }

@@ -14,6 +14,10 @@ pub(super) const API_VERSION: HeaderName = HeaderName::from_static("openstack-ap
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Where keystone and cinder are, in links and in the catalog.
+pub(super) const KEYSTONE: &str = "http://keystone:5000";
+pub(super) const CINDER: &str = "http://cinder:8776";
+
 /// Where the services tell clients to get a token.
 const KEYSTONE_URI: HeaderValue =
     HeaderValue::from_static("Keystone uri=\"http://keystone:5000/v3\"");

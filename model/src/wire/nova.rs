@@ -1,68 +1,61 @@
-//! nova-api's side of the wire: os-volume_attachments and os-instance-actions.
+//! nova-api's side of the wire, at every microversion from 2.1 to 2.103.
 //!
 //! The pipeline is nova-api, so there is no model to ask: this only reads requests and writes
-//! responses. The token is not checked here; that is the pipeline's first station.
+//! responses. What is wrong with a request's form (its path, its microversion, its body) becomes
+//! [`Call::RefuseRequest`], since nova's middleware looks at the token first.
+//!
+//! - `route`: which operation a method and a path ask for.
+//! - `schema`: bodies, and what jsonschema says of a wrong one.
+//! - `versions`: the version documents.
+//! - `attachment`, `server`, `flavor`, `action`: the views.
+//! - `client`: what a caller sends, and what it makes of the answer.
 
-use castoff_ports::nova::{
-    Call, CreateVolumeAttachment, DeleteVolumeAttachment, InstanceAction, ListInstanceActions,
-    ListVolumeAttachments, Microversion, Reply, VolumeAttachment,
-};
+use castoff_ports::nova::{Call, Microversion, RefuseRequest, Reply};
 use castoff_ports::{Auth, Refusal, RequestId};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::message::{
-    API_VERSION, NO_RESOURCE, Versions, auth, empty, fault, header, json as json_response,
-    parse_request_id, request_id, set,
+    API_VERSION, Versions, auth, empty, fault, header, json as json_response, request_id, set,
 };
-use super::token::date;
-use super::volume::text;
-use castoff_ports::SimTime;
+
+mod action;
+mod attachment;
+pub(super) mod client;
+mod flavor;
+mod route;
+mod schema;
+mod server;
+mod versions;
 
 const LEGACY_VERSION: HeaderName = HeaderName::from_static("x-openstack-nova-api-version");
 
-const VERSIONS: Versions =
-    Versions { service: "compute", major: 2, min: 1, max: Microversion::LATEST.0 };
+const VERSIONS: Versions = Versions {
+    service: "compute",
+    major: 2,
+    min: Microversion::MIN.0,
+    max: Microversion::LATEST.0,
+};
 
-/// Microversions from which on an attachment shows its tag, and its delete_on_termination.
-const TAG: u16 = 70;
-const DELETE_ON_TERMINATION: u16 = 79;
+/// oslo.middleware's `max_request_body_size`.
+const MAX_BODY: usize = 114_688;
 
 /// Reads a request: what it asks for, with which tokens, and whose request it is.
+///
+/// # Errors
+/// What is refused before anybody looks at the token: a body that is too large.
 pub fn nova_request(
     request: &Request<Vec<u8>>,
 ) -> Result<(Call, Auth, Option<RequestId>), Refusal> {
-    let headers = request.headers();
-    let microversion = nova_version(request)?;
-    let mut path = request.uri().path().split('/').filter(|s| !s.is_empty());
-    if path.next() != Some("v2.1") {
-        return Err(Refusal::http(404, NO_RESOURCE));
+    if request.body().len() > MAX_BODY {
+        return Err(Refusal::http(413, "Request is too large."));
     }
-    let rest: Vec<&str> = path.collect();
-    let method = request.method();
-    let call = match rest.as_slice() {
-        ["servers", server, "os-volume_attachments", volume] if method == Method::DELETE => {
-            Call::DeleteVolumeAttachment(DeleteVolumeAttachment {
-                server_id: (*server).into(),
-                volume_id: (*volume).into(),
-                microversion,
-            })
-        }
-        ["servers", server, "os-volume_attachments"] if method == Method::POST => {
-            Call::CreateVolumeAttachment(CreateVolumeAttachment {
-                server_id: (*server).into(),
-                volume_id: volume_id(request.body())?.as_str().into(),
-                microversion,
-            })
-        }
-        ["servers", server, "os-volume_attachments"] if method == Method::GET => {
-            Call::ListVolumeAttachments(ListVolumeAttachments { server_id: (*server).into() })
-        }
-        ["servers", server, "os-instance-actions"] if method == Method::GET => {
-            Call::ListInstanceActions(ListInstanceActions { server_id: (*server).into() })
-        }
-        _ => return Err(Refusal::http(404, NO_RESOURCE)),
-    };
+    let headers = request.headers();
+    let call = nova_version(request).and_then(|microversion| route::call(request, microversion));
+    let call = call.unwrap_or_else(|refusal| match refusal {
+        Refusal::Http { status, message } => Call::RefuseRequest(RefuseRequest { status, message }),
+        other => unreachable!("reading a request refuses in HTTP's words, not with {other}"),
+    });
     Ok((call, auth(headers), request_id(headers)))
 }
 
@@ -79,7 +72,7 @@ pub fn nova_version(request: &Request<Vec<u8>>) -> Result<Microversion, Refusal>
 /// Writes the response for a caller that speaks the newest microversion.
 pub fn nova_response(result: Result<Reply, Refusal>) -> Response<Vec<u8>> {
     let newest = Microversion::LATEST.0;
-    let mut response = respond(newest, &result);
+    let mut response = respond(&View { minor: newest, base: BASE, path: "/v2.1" }, &result);
     versioned(&mut response, &format!("2.{newest}"));
     response
 }
@@ -89,6 +82,9 @@ pub fn nova_answer(
     request: &Request<Vec<u8>>,
     result: Result<Reply, Refusal>,
 ) -> Response<Vec<u8>> {
+    let host = header(request.headers(), http::header::HOST);
+    let base = host.map_or_else(|| BASE.to_owned(), |host| format!("http://{host}"));
+    let view = |minor| View { minor, base: &base, path: request.uri().path() };
     let (minor, text) = match nova_version(request) {
         Ok(Microversion(minor)) => (minor, format!("2.{minor}")),
         // A version that nova does not speak is given back as it came, a garbled one is not.
@@ -96,16 +92,32 @@ pub fn nova_answer(
             let asked = header(request.headers(), API_VERSION).unwrap_or_default();
             (VERSIONS.min, asked.trim_start_matches("compute ").to_owned())
         }
-        Err(_) => return respond(VERSIONS.min, &result),
+        Err(_) => return respond(&view(VERSIONS.min), &result),
     };
-    let mut response = respond(minor, &result);
-    versioned(&mut response, &text);
+    let mut response = respond(&view(minor), &result);
+    // The list of versions comes before anything that knows a version.
+    if !versions::is_root(request.uri().path()) {
+        versioned(&mut response, &text);
+    }
     response
 }
 
-fn respond(minor: u16, result: &Result<Reply, Refusal>) -> Response<Vec<u8>> {
+/// Where nova-api is when a request does not say how it was reached.
+const BASE: &str = "http://nova-api:8774";
+
+/// What a view depends on besides what it shows.
+struct View<'a> {
+    /// The minor of the microversion.
+    minor: u16,
+    /// The scheme and the host that links begin with.
+    base: &'a str,
+    /// The request's path.
+    path: &'a str,
+}
+
+fn respond(view: &View<'_>, result: &Result<Reply, Refusal>) -> Response<Vec<u8>> {
     match result {
-        Ok(reply) => success(minor, reply),
+        Ok(reply) => success(view, reply),
         Err(refusal) => {
             let mut response = fault(refusal);
             if response.status() != StatusCode::UNAUTHORIZED {
@@ -128,10 +140,12 @@ fn versioned(response: &mut Response<Vec<u8>>, text: &str) {
     }
 }
 
-fn success(minor: u16, reply: &Reply) -> Response<Vec<u8>> {
+fn success(view: &View<'_>, reply: &Reply) -> Response<Vec<u8>> {
+    let minor = view.minor;
     let ok = |body: Value| json_response(StatusCode::OK, &body);
     match reply {
         Reply::DeleteVolumeAttachment(()) => empty(StatusCode::ACCEPTED),
+        Reply::DeleteServer(()) => empty(StatusCode::NO_CONTENT),
         Reply::CreateVolumeAttachment(None) => {
             let mut response = empty(StatusCode::ACCEPTED);
             let html = HeaderValue::from_static("text/html; charset=UTF-8");
@@ -139,90 +153,36 @@ fn success(minor: u16, reply: &Reply) -> Response<Vec<u8>> {
             response
         }
         Reply::CreateVolumeAttachment(Some(made)) => {
-            let mut body = attachment(minor, made);
-            body["id"] = json!(made.volume_id);
-            ok(json!({"volumeAttachment": body}))
+            ok(json!({"volumeAttachment": attachment::created(minor, made)}))
         }
         Reply::ListVolumeAttachments(rows) => {
-            let rows: Vec<Value> = rows.iter().map(|row| listed(minor, row)).collect();
+            let rows: Vec<Value> = rows.iter().map(|row| attachment::shown(minor, row)).collect();
             ok(json!({"volumeAttachments": rows}))
         }
+        Reply::ShowVolumeAttachment(row) => {
+            ok(json!({"volumeAttachment": attachment::shown(minor, row)}))
+        }
         Reply::ListInstanceActions(rows) => {
-            let rows: Vec<Value> = rows.iter().map(action).collect();
+            let rows: Vec<Value> = rows.iter().map(|row| action::listed(minor, row)).collect();
             ok(json!({"instanceActions": rows}))
         }
+        Reply::ShowInstanceAction(row) => ok(json!({"instanceAction": action::shown(minor, row)})),
+        Reply::ListServers(rows) => {
+            let detail = view.path.trim_end_matches('/').ends_with("/detail");
+            let show = |s| if detail { server::shown(view, s) } else { server::listed(view, s) };
+            ok(json!({"servers": rows.iter().map(show).collect::<Vec<Value>>()}))
+        }
+        Reply::ShowServer(row) => ok(json!({"server": server::shown(view, row)})),
+        Reply::ListServices(rows) => {
+            let rows: Vec<Value> =
+                rows.iter().enumerate().map(|(at, row)| server::service(minor, at, row)).collect();
+            ok(json!({"services": rows}))
+        }
+        Reply::GetFlavors(()) => ok(flavor::document(view)),
+        Reply::UpdateVolumeAttachment(())
+        | Reply::PostServerAction(())
+        | Reply::RefuseRequest(()) => empty(StatusCode::ACCEPTED),
+        Reply::GetVersions(()) if versions::is_root(view.path) => ok(versions::list(view.base)),
+        Reply::GetVersions(()) => ok(json!({"version": versions::v21(view.base)})),
     }
-}
-
-fn attachment(minor: u16, row: &VolumeAttachment) -> Value {
-    let mut body = json!({
-        "volumeId": row.volume_id,
-        "serverId": row.server_id,
-        "device": row.device,
-    });
-    if minor >= TAG {
-        body["tag"] = Value::Null;
-    }
-    if minor >= DELETE_ON_TERMINATION {
-        body["delete_on_termination"] = json!(false);
-    }
-    body
-}
-
-fn listed(minor: u16, row: &VolumeAttachment) -> Value {
-    let mut body = attachment(minor, row);
-    if minor >= Microversion::ATTACHMENT_ID.0 {
-        body["attachment_id"] = json!(row.attachment_id);
-        // BDM rows have no uuid of their own here.
-        body["bdm_uuid"] = json!("00000000-0000-0000-0000-000000000000");
-    } else {
-        body["id"] = json!(row.volume_id);
-    }
-    body
-}
-
-fn action(row: &InstanceAction) -> Value {
-    json!({
-        "action": row.action,
-        "request_id": row.request_id.to_string(),
-        "message": row.message,
-        // The model keeps no times of rows: everything happened when the run began.
-        "start_time": date(SimTime::ZERO).trim_end_matches('Z'),
-    })
-}
-
-fn volume_id(body: &[u8]) -> Result<String, Refusal> {
-    let body: Option<Value> = serde_json::from_slice(body).ok();
-    let body = body.ok_or_else(|| Refusal::http(400, "Malformed request body"))?;
-    let attachment = body.get("volumeAttachment").unwrap_or(&Value::Null);
-    let id = text(attachment, "volumeId").ok_or_else(|| {
-        Refusal::http(
-            400,
-            format!(
-                "Invalid input for field/attribute volumeAttachment. Value: {attachment}. \
-                 'volumeId' is a required property"
-            ),
-        )
-    })?;
-    Ok(id.to_owned())
-}
-
-/// One row of a list, or a created attachment, from a response body.
-pub(super) fn decode_attachment(row: &Value) -> Option<VolumeAttachment> {
-    Some(VolumeAttachment {
-        volume_id: text(row, "volumeId")?.into(),
-        server_id: text(row, "serverId")?.into(),
-        device: text(row, "device").map(str::to_owned),
-        attachment_id: text(row, "attachment_id").map(Into::into),
-    })
-}
-
-/// One row of os-instance-actions from a response body.
-pub(super) fn decode_action(row: &Value) -> Option<InstanceAction> {
-    Some(InstanceAction {
-        action: text(row, "action")?.to_owned(),
-        // A request that was not one of ours has no number.
-        request_id: parse_request_id(text(row, "request_id")?).unwrap_or(RequestId(0)),
-        message: text(row, "message").map(str::to_owned),
-    })
 }

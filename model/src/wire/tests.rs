@@ -173,6 +173,8 @@ proptest! {
             boot_index: None,
             attachment_id: Some("a77ac400-0000-4000-8000-000000000001".into()),
             connection_info: None,
+            delete_on_termination: false,
+            tag: None,
         };
         w.novadb.add_bdm(&mut w.facts, bdm);
         for (operation, unknown, n, who, hours) in calls {

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 use castoff_ports::keystone::{IssuedToken, Role, TokenInfo};
 use castoff_ports::{Secret, SimTime};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
+
+use super::message::{CINDER, KEYSTONE};
+use crate::keystone::{DOMAIN, Shown};
 
 /// The date of [`SimTime::ZERO`]: 2026-01-01, in days since 1970-01-01.
 const EPOCH_DAY: i64 = 20_454;
@@ -14,74 +18,109 @@ const EPOCH_DAY: i64 = 20_454;
 const DAY: i64 = 86_400_000_000;
 
 /// The body of both token responses.
-pub(super) fn encode(info: &TokenInfo, issued_at: SimTime) -> Value {
-    let domain = json!({"id": "default", "name": "Default"});
-    let (user, project) = (info.user_id.as_str(), info.project_id.as_str());
-    let roles: Vec<Value> =
-        info.roles.iter().map(|role| json!({"id": role_id(*role), "name": role})).collect();
-    json!({"token": {
-        "methods": ["password"],
-        "user": {"domain": domain, "id": user, "name": user, "password_expires_at": null},
-        // An id of the token, of as many characters as keystone's.
-        "audit_ids": [format!("{:022}", info.expires_at.0)],
-        "expires_at": date(info.expires_at),
-        "issued_at": date(issued_at),
-        "project": {"domain": domain, "id": project, "name": project},
-        "is_domain": false,
-        "roles": roles,
-        "catalog": [
-            service("identity", "keystone", "http://keystone:5000/v3"),
-            service("compute", "nova", "http://nova-api:8774/v2.1"),
-            service("block-storage", "cinder", "http://cinder:8776/v3"),
-            service("volumev3", "cinderv3", &format!("http://cinder:8776/v3/{project}")),
-        ],
-    }})
+pub(super) fn encode(token: &Shown) -> Value {
+    let domain = json!({"id": DOMAIN.0, "name": DOMAIN.1});
+    // An id of the token, of as many characters as keystone's.
+    let audit: Vec<String> = token.audit.iter().map(|n| format!("{n:022}")).collect();
+    let user = token.info.user_id.as_str();
+    let mut body = json!({
+        "methods": token.methods,
+        "user": {
+            "domain": domain,
+            "id": user,
+            "name": token.user_name,
+            "password_expires_at": null,
+        },
+        "audit_ids": audit,
+        "expires_at": date(token.info.expires_at),
+        "issued_at": date(token.issued_at),
+    });
+    if let Some(name) = token.project_name {
+        let project = token.info.project_id.as_str();
+        body["project"] = json!({"domain": domain, "id": project, "name": name});
+        body["is_domain"] = json!(false);
+        body["roles"] = roles(&token.info.roles);
+        body["catalog"] = catalog(project);
+    }
+    json!({"token": body})
+}
+
+fn roles(roles: &[Role]) -> Value {
+    let role = |id: &str, name: &str| json!({"id": id, "name": name});
+    let mut all = Vec::new();
+    // In keystone's order, whatever it comes from. Between admin and member there is a manager,
+    // whose rights no service of a detach tells from a member's.
+    let listed = [
+        (Role::Member, "member", "000000000000000000000000000000a2"),
+        (Role::Admin, "admin", "000000000000000000000000000000a1"),
+        (Role::Admin, "manager", "000000000000000000000000000000a5"),
+        (Role::Reader, "reader", "000000000000000000000000000000a3"),
+        (Role::Service, "service", "000000000000000000000000000000a4"),
+    ];
+    for (given, name, id) in listed {
+        if roles.contains(&given) {
+            all.push(role(id, name));
+        }
+    }
+    Value::Array(all)
+}
+
+/// The service catalog of a project.
+pub(super) fn catalog(project: &str) -> Value {
+    let volumev3 = format!("{CINDER}/v3/{project}");
+    let services = [
+        ("identity", "keystone", format!("{KEYSTONE}/v3")),
+        ("compute", "nova", "http://nova-api:8774/v2.1".to_owned()),
+        ("block-storage", "cinder", format!("{CINDER}/v3")),
+        ("volumev3", "cinderv3", volumev3),
+        ("placement", "placement", "http://placement:8778".to_owned()),
+        ("network", "neutron", "http://neutron:9696".to_owned()),
+        ("image", "glance", "http://glance:9292".to_owned()),
+    ];
+    let service = |(n, (kind, name, url)): (usize, &(&str, &str, String))| {
+        let endpoint = |(m, interface): (usize, &str)| {
+            json!({
+                "id": format!("{:032x}", 0xe000 + n * 16 + m),
+                "interface": interface,
+                "region_id": "RegionOne",
+                "url": url,
+                "region": "RegionOne",
+            })
+        };
+        let interfaces = ["public", "internal", "admin"].into_iter().enumerate();
+        let endpoints: Vec<Value> = interfaces.map(endpoint).collect();
+        let id = format!("{:032x}", 0x5000 + n);
+        json!({"endpoints": endpoints, "id": id, "type": kind, "name": name})
+    };
+    Value::Array(services.iter().enumerate().map(service).collect())
 }
 
 /// What the token in a response body says; roles that we do not know grant nothing.
 pub(super) fn decode(body: &[u8]) -> Option<TokenInfo> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let token = body.get("token")?;
-    let text = |value: &'_ Value| value.as_str().map(str::to_owned);
+    let text = |path: &str| token.pointer(path).and_then(Value::as_str);
+    let mut roles: SmallVec<[Role; 3]> = match token.get("roles") {
+        Some(roles) => roles.as_array()?.iter().filter_map(role).collect(),
+        None => SmallVec::new(),
+    };
+    roles.sort_unstable();
     Some(TokenInfo {
-        user_id: text(token.pointer("/user/id")?)?.as_str().into(),
-        project_id: text(token.pointer("/project/id")?)?.as_str().into(),
-        roles: token
-            .get("roles")?
-            .as_array()?
-            .iter()
-            .filter_map(|role| serde_json::from_value(role.get("name")?.clone()).ok())
-            .collect(),
-        expires_at: parse_date(token.get("expires_at")?.as_str()?)?,
+        user_id: text("/user/id")?.into(),
+        // An unscoped token names no project.
+        project_id: text("/project/id").unwrap_or_default().into(),
+        roles,
+        expires_at: parse_date(text("/expires_at")?)?,
     })
+}
+
+fn role(role: &Value) -> Option<Role> {
+    serde_json::from_value(role.get("name")?.clone()).ok()
 }
 
 /// The token of a 201 response: its id is a header.
 pub(super) fn issued(token: &str, body: &[u8]) -> Option<IssuedToken> {
     Some(IssuedToken { token: Secret::new(token), info: decode(body)? })
-}
-
-fn role_id(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "000000000000000000000000000000a1",
-        Role::Member => "000000000000000000000000000000a2",
-        Role::Reader => "000000000000000000000000000000a3",
-        Role::Service => "000000000000000000000000000000a4",
-    }
-}
-
-fn service(kind: &str, name: &str, url: &str) -> Value {
-    let endpoint = |interface: &str| {
-        json!({
-            "id": format!("{name}-{interface}"),
-            "interface": interface,
-            "region_id": "RegionOne",
-            "region": "RegionOne",
-            "url": url,
-        })
-    };
-    let endpoints = ["public", "internal", "admin"].map(endpoint);
-    json!({"endpoints": endpoints, "id": name, "type": kind, "name": name})
 }
 
 /// Simulated time as keystone writes it: `2026-01-01T01:00:00.000000Z`.

@@ -1,82 +1,137 @@
 //! Cinder's values as JSON: volumes, attachments, connectors and connection_info.
 
 use castoff_ports::cinder::{
-    Attachment, Chap, ConnectionInfo, Connector, IscsiData, Volume, VolumeAttachmentRow,
+    AttachStatus, Attachment, Chap, ConnectionInfo, Connector, IscsiData, IscsiPath, Volume,
+    VolumeAttachmentRow, VolumeStatus,
 };
-use castoff_ports::{Lun, ProjectId, Secret};
+use castoff_ports::{Lun, ProjectId, Secret, SimTime, VolumeId};
 use serde_json::{Map, Value, json};
 
+use super::message::CINDER;
 use super::token::date;
-use castoff_ports::SimTime;
+use crate::World;
+use crate::cinder::rows::{About, Work};
+use crate::cinder::{AttachMode, AttachmentRow, Caller, SERVICE_UUID, VolumeRow};
 
-/// A volume as `GET /volumes/{id}` shows it at microversion `3.minor`.
-pub(super) fn encode(volume: &Volume, project: &ProjectId, minor: u16) -> Value {
-    let (id, project) = (volume.id.as_str(), project.as_str());
-    // The model keeps no times of rows: everything happened when the run began.
-    let began = date(SimTime::ZERO);
-    let began = began.trim_end_matches('Z');
-    let attachments: Vec<Value> = volume
-        .attachments
-        .iter()
-        .map(|row| {
-            json!({
-                "id": id,
-                "attachment_id": row.attachment_id,
-                "volume_id": id,
-                "server_id": row.server_id,
-                "host_name": row.host_name,
-                "device": row.device,
-                "attached_at": began,
-            })
-        })
-        .collect();
-    let link = |rel: &str, path: String| json!({"rel": rel, "href": path});
+/// The one availability zone.
+pub(super) const AVAILABILITY_ZONE: &str = "nova";
+
+/// A volume as `GET /volumes/{id}` shows it at microversion `3.minor`: with the extensions' fields.
+pub(super) fn encode_extended(
+    world: &World,
+    row: &VolumeRow,
+    caller: &Caller,
+    minor: u16,
+) -> Value {
+    let mut body = encode(world, row, caller, minor);
+    body["os-vol-tenant-attr:tenant_id"] = json!(owner(row, caller));
+    if caller.is_admin() {
+        let backend = &world.cinder.backend;
+        body["os-vol-mig-status-attr:migstat"] = Value::Null;
+        body["os-vol-mig-status-attr:name_id"] = Value::Null;
+        body["os-vol-host-attr:host"] = json!(format!("{}#{}", backend.host, backend.pool));
+    }
+    body
+}
+
+/// A volume as `POST /volumes` answers.
+pub(super) fn encode(world: &World, row: &VolumeRow, caller: &Caller, minor: u16) -> Value {
+    let about = &row.about;
+    let creating = matches!(about.work, Some(Work::Creating(_)));
+    let volume_type = &world.cinder.types()[about.volume_type];
     let mut body = json!({
-        "id": id,
-        "status": volume.status.as_str(),
-        "size": volume.size,
-        "availability_zone": "nova",
-        "created_at": began,
-        "updated_at": began,
-        "name": id,
-        "description": null,
-        "volume_type": "lvm",
+        "id": row.id,
+        "status": row.status_text(),
+        "size": row.size,
+        "availability_zone": AVAILABILITY_ZONE,
+        "created_at": moment(about.created_at),
+        "updated_at": about.updated_at.map(moment),
+        "name": about.name,
+        "description": about.description,
+        "volume_type": volume_type.name,
         "snapshot_id": null,
         "source_volid": null,
-        "metadata": {},
-        "links": [
-            link("self", format!("http://cinder:8776/v3/{project}/volumes/{id}")),
-            link("bookmark", format!("http://cinder:8776/{project}/volumes/{id}")),
-        ],
-        "user_id": project,
-        "bootable": "false",
-        "encrypted": false,
+        "metadata": metadata(about),
+        "links": links(&caller.info.project_id, &row.id),
+        "user_id": about.user.as_ref().unwrap_or(&caller.info.user_id),
+        "bootable": if about.bootable { "true" } else { "false" },
+        "encrypted": row.encrypted,
         "replication_status": null,
         "consistencygroup_id": null,
-        "multiattach": volume.multiattach,
-        "attachments": attachments,
-        "migration_status": null,
-        "os-vol-tenant-attr:tenant_id": project,
-        "os-vol-mig-status-attr:migstat": null,
-        "os-vol-mig-status-attr:name_id": null,
-        "os-vol-host-attr:host": "cinder@lvm#lvm",
+        "multiattach": row.multiattach,
+        "attachments": attachments(world, row, caller),
     });
-    // The microversion from which on each field is shown.
+    let admin = caller.is_admin();
+    // The microversion from which on each field is shown, and whether to admins only. A row has
+    // its service, and knows of its target, once cinder-volume is done with it.
     let later = [
-        (13, "group_id", Value::Null),
-        (21, "provider_id", Value::Null),
-        (48, "shared_targets", json!(volume.shared_targets)),
-        (48, "service_uuid", json!(volume.service_uuid)),
-        (61, "cluster_name", Value::Null),
-        (63, "volume_type_id", json!("00000000-0000-4000-8000-000000000001")),
-        (65, "consumes_quota", json!(true)),
+        (0, true, "migration_status", Value::Null),
+        (13, false, "group_id", Value::Null),
+        (21, true, "provider_id", Value::Null),
+        (48, false, "shared_targets", json!(creating || world.storage.shared_target)),
+        (48, false, "service_uuid", json!((!creating).then_some(SERVICE_UUID))),
+        (61, true, "cluster_name", Value::Null),
+        (63, false, "volume_type_id", json!(volume_type.id)),
+        (65, false, "consumes_quota", json!(true)),
     ];
-    for (since, key, value) in later {
-        if minor >= since {
+    for (since, for_admins, key, value) in later {
+        if minor >= since && (admin || !for_admins) {
             body[key] = value;
         }
     }
-    json!({"volume": body})
+    body
+}
+
+/// Whose a volume is; whoever asks, when it is everybody's.
+fn owner<'a>(row: &'a VolumeRow, caller: &'a Caller) -> &'a ProjectId {
+    row.project.as_ref().unwrap_or(&caller.info.project_id)
+}
+
+/// The user's metadata with the admin metadata that everybody sees.
+fn metadata(about: &About) -> Value {
+    let mut shown = json!(about.metadata);
+    if about.readonly {
+        shown["readonly"] = json!("False");
+    }
+    if let Some(mode) = about.attached_mode {
+        shown["attached_mode"] = json!(mode.as_str());
+    }
+    shown
+}
+
+fn attachments(world: &World, row: &VolumeRow, caller: &Caller) -> Value {
+    let shows_host = world.cinder.shows_host(caller);
+    let attached = world
+        .cinder
+        .attachments_of(&row.id)
+        .filter(|attachment| attachment.attach_status == AttachStatus::Attached);
+    let show = |attachment: &AttachmentRow| {
+        json!({
+            "id": row.id,
+            "attachment_id": attachment.id,
+            "volume_id": row.id,
+            "server_id": attachment.instance,
+            "host_name": attachment.host.as_ref().filter(|_| shows_host),
+            "device": attachment.mountpoint,
+            "attached_at": attachment.attached_at.map(moment),
+        })
+    };
+    Value::Array(attached.map(show).collect())
+}
+
+/// Where a volume is found.
+pub(super) fn links(project: &ProjectId, id: &VolumeId) -> Value {
+    json!([
+        {"rel": "self", "href": format!("{CINDER}/v3/{project}/volumes/{id}")},
+        {"rel": "bookmark", "href": format!("{CINDER}/{project}/volumes/{id}")},
+    ])
+}
+
+/// A row's time as cinder writes it: without a zone.
+fn moment(time: SimTime) -> String {
+    let mut text = date(time);
+    text.pop();
+    text
 }
 
 /// A volume from a response body.
@@ -85,7 +140,7 @@ pub(super) fn decode(body: &Value) -> Option<Volume> {
     let attachments = volume.get("attachments")?.as_array()?.iter();
     Some(Volume {
         id: text(volume, "id")?.into(),
-        status: serde_json::from_value(volume.get("status")?.clone()).ok()?,
+        status: status(text(volume, "status")?)?,
         size: u32::try_from(volume.get("size")?.as_u64()?).ok()?,
         multiattach: flag(volume, "multiattach"),
         attachments: attachments
@@ -103,8 +158,22 @@ pub(super) fn decode(body: &Value) -> Option<Volume> {
     })
 }
 
-/// An attachment in detail, as create and update answer.
-pub(super) fn encode_attachment(attachment: &Attachment) -> Value {
+fn status(text: &str) -> Option<VolumeStatus> {
+    match text {
+        // The ports know no `creating`: to nova it is one more status that admits nothing.
+        "creating" => Some(VolumeStatus::Deleting),
+        text => serde_json::from_value(json!(text)).ok(),
+    }
+}
+
+/// What an attachment shows besides what the ports know of it.
+pub(super) struct Shown {
+    pub(super) attached_at: Option<SimTime>,
+    pub(super) mode: AttachMode,
+}
+
+/// An attachment in detail, as show, create and update answer.
+pub(super) fn encode_attachment(attachment: &Attachment, shown: &Shown) -> Value {
     let info = match &attachment.connection_info {
         None => json!({}),
         // Flat, unlike os-initialize_connection's.
@@ -116,11 +185,11 @@ pub(super) fn encode_attachment(attachment: &Attachment) -> Value {
         }
     };
     let mut body = encode_summary(attachment);
-    body["attached_at"] = json!("");
+    body["attached_at"] = json!(shown.attached_at.map(moment).unwrap_or_default());
     body["detached_at"] = json!("");
-    body["attach_mode"] = json!("rw");
+    body["attach_mode"] = json!(shown.mode.as_str());
     body["connection_info"] = info;
-    json!({"attachment": body})
+    body
 }
 
 /// An attachment as lists show it.
@@ -171,6 +240,7 @@ fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
             target_portal: text(data, "target_portal")?.into(),
             target_iqn: text(data, "target_iqn")?.into(),
             target_lun: Lun(u32::try_from(data.get("target_lun")?.as_u64()?).ok()?),
+            paths: paths(data)?,
             volume_id: text(data, "volume_id")?.into(),
             device_path: text(data, "device_path").map(str::to_owned),
             encrypted: flag(data, "encrypted"),
@@ -181,6 +251,17 @@ fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
         connector: None,
         multiattach: false,
     })
+}
+
+/// `target_portals`, `target_iqns` and `target_luns`: absent, or three lists of one length.
+fn paths(data: &Value) -> Option<Vec<IscsiPath>> {
+    let list = |key: &str| data.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let (portals, iqns, luns) = (list("target_portals"), list("target_iqns"), list("target_luns"));
+    let path = |((portal, iqn), lun): ((&Value, &Value), &Value)| {
+        let lun = Lun(u32::try_from(lun.as_u64()?).ok()?);
+        Some(IscsiPath { portal: portal.as_str()?.into(), iqn: iqn.as_str()?.into(), lun })
+    };
+    portals.iter().zip(iqns).zip(luns).map(path).collect()
 }
 
 fn chap(data: &Value) -> Option<Chap> {
@@ -204,6 +285,12 @@ fn encode_data(data: &IscsiData) -> Value {
         "cacheable": false,
         "enforce_multipath": false,
     });
+    if !data.paths.is_empty() {
+        let each = |value: fn(&IscsiPath) -> Value| data.paths.iter().map(value).collect::<Value>();
+        body["target_portals"] = each(|p| json!(p.portal));
+        body["target_iqns"] = each(|p| json!(p.iqn));
+        body["target_luns"] = each(|p| json!(p.lun));
+    }
     if let Some(auth) = &data.auth {
         body["auth_method"] = json!("CHAP");
         body["auth_username"] = json!(auth.username);

@@ -5,7 +5,7 @@
 //! answered after them; their errors are hidden from it all the same.
 
 use castoff_ports::cinder::Volume;
-use castoff_ports::nova::Microversion;
+use castoff_ports::nova::{AttachOptions, Microversion};
 use castoff_ports::novadb::{
     Bdm, BdmByVolumeAndInstance, BdmDestroy, BdmSave, BdmUpdate, BdmsByVolume, Instance, VmState,
 };
@@ -31,6 +31,7 @@ pub async fn attach_volume(
     caller: &Caller,
     instance: &Instance,
     volume_id: &VolumeId,
+    options: &AttachOptions,
     microversion: Microversion,
 ) -> Result<Option<String>, NovaError> {
     cx.station("nova.compute.api.API.attach_volume");
@@ -45,9 +46,9 @@ pub async fn attach_volume(
         check_volume_already_attached(cx, instance, &volume).await?;
     }
     if offloaded {
-        return shelved::attach_volume(cx, instance, &volume, microversion).await;
+        return shelved::attach_volume(cx, instance, &volume, options, microversion).await;
     }
-    match conductor_attach_volume(cx, instance, &volume, microversion).await {
+    match conductor_attach_volume(cx, instance, &volume, options, microversion).await {
         Err(e) if microversion >= Microversion::ASYNC_ATTACH => {
             cx.error(format!("conductor failed to {e}"));
             Ok(None)
@@ -84,6 +85,7 @@ async fn conductor_attach_volume(
     cx: &Context<'_>,
     instance: &Instance,
     volume: &Volume,
+    options: &AttachOptions,
     microversion: Microversion,
 ) -> Result<Option<String>, NovaError> {
     cx.station("nova.conductor.manager.ComputeTaskManager.attach_volume");
@@ -102,7 +104,7 @@ async fn conductor_attach_volume(
     // An attachment made here is not deleted when a later step fails: 'reserved' leaks (A2).
     let body = async {
         let attachment = attachment_create(cx, uuid, volume, microversion).await?;
-        let update = BdmUpdate { attachment_id: Some(attachment.clone()), connection_info: None };
+        let update = attach_update(&attachment, options);
         cx.call(BdmSave { id, update }).await?;
         bdm.attachment_id = Some(attachment);
         record_action_start(cx, uuid, "attach_volume").await?;
@@ -114,6 +116,17 @@ async fn conductor_attach_volume(
             cx.call(BdmDestroy { id }).await?;
             Err(e)
         }
+    }
+}
+
+/// The columns of a BDM that an attach fills. In nova tag and delete_on_termination travel with
+/// reserve_block_device_name; nothing reads them in between.
+pub(super) fn attach_update(attachment: &AttachmentId, options: &AttachOptions) -> BdmUpdate {
+    BdmUpdate {
+        attachment_id: Some(attachment.clone()),
+        connection_info: None,
+        delete_on_termination: options.delete_on_termination.then_some(true),
+        tag: options.tag.clone(),
     }
 }
 

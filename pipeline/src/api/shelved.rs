@@ -3,13 +3,13 @@
 use std::pin::pin;
 
 use castoff_ports::cinder::Volume;
-use castoff_ports::nova::Microversion;
+use castoff_ports::nova::{AttachOptions, Microversion};
 use castoff_ports::novadb::{
-    Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmSave, BdmUpdate, Instance,
+    Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmSave, Instance,
 };
 use castoff_ports::{AttachmentId, Failure, Refusal};
 
-use super::attach::attachment_create;
+use super::attach::{attach_update, attachment_create};
 use super::compute_api::{check_and_begin_detach, record_action_start};
 use crate::compute::manager::wrap_instance_event;
 use crate::context::Context;
@@ -43,7 +43,7 @@ pub(super) async fn detach_volume(
 }
 
 /// `_local_cleanup_bdm_volumes`: every error is logged, and the BDM is destroyed all the same.
-async fn local_cleanup_bdm_volume(
+pub(super) async fn local_cleanup_bdm_volume(
     cx: &Context<'_>,
     bdm: &Bdm,
     instance: &Instance,
@@ -77,6 +77,7 @@ pub(super) async fn attach_volume(
     cx: &Context<'_>,
     instance: &Instance,
     volume: &Volume,
+    options: &AttachOptions,
     microversion: Microversion,
 ) -> Result<Option<String>, NovaError> {
     cx.station("nova.compute.api.API._attach_volume_shelved_offloaded");
@@ -89,7 +90,7 @@ pub(super) async fn attach_volume(
         device_name: None,
     };
     let bdm = cx.call(create).await?;
-    match reserve_and_complete(cx, instance, volume, &bdm, microversion).await {
+    match reserve_and_complete(cx, instance, volume, &bdm, options, microversion).await {
         Ok(()) => Ok(bdm.device_name),
         Err(e) => {
             cx.call(BdmDestroy { id: bdm.id }).await?;
@@ -103,6 +104,7 @@ async fn reserve_and_complete(
     instance: &Instance,
     volume: &Volume,
     bdm: &Bdm,
+    options: &AttachOptions,
     microversion: Microversion,
 ) -> Result<(), NovaError> {
     let uuid = &instance.uuid;
@@ -115,8 +117,7 @@ async fn reserve_and_complete(
         VolumeApi::Attachments => {
             let attachment: AttachmentId =
                 attachment_create(cx, uuid, volume, microversion).await?;
-            let update =
-                BdmUpdate { attachment_id: Some(attachment.clone()), connection_info: None };
+            let update = attach_update(&attachment, options);
             cx.call(BdmSave { id: bdm.id, update }).await?;
             record_action_start(cx, uuid, "attach_volume").await?;
             let body = pin!(volume_api::attachment_complete(cx, &attachment));

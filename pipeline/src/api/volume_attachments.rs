@@ -1,38 +1,25 @@
 //! `VolumeAttachmentController` of os-volume_attachments: checks in nova's order, statuses of A16.
 
-use castoff_ports::keystone::Role;
 use castoff_ports::nova::{
-    CreateVolumeAttachment, DeleteVolumeAttachment, InstanceAction, ListInstanceActions,
-    ListVolumeAttachments, Microversion, VolumeAttachment,
+    CreateVolumeAttachment, DeleteVolumeAttachment, ListVolumeAttachments, Microversion,
+    ShowVolumeAttachment, UpdateVolumeAttachment, VolumeAttachment,
 };
 use castoff_ports::novadb::{
-    ActionsByInstance, BdmByVolumeAndInstance, BdmsByInstance, GetInstance, Instance, VmState,
+    Bdm, BdmByVolumeAndInstance, BdmSave, BdmUpdate, BdmsByInstance, Instance, VmState,
 };
 use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
 
+use super::request::{Request, Rule, invalid_state};
 use super::{attach, cells_api, compute_api};
-use crate::context::Context;
 use crate::error::NovaError;
-use crate::middleware::auth_token::Caller;
-use crate::policy::{AccessRule, BdmLookup};
-
-/// One request with its validated caller.
-pub struct Request<'a> {
-    /// Process and caller.
-    pub cx: Context<'a>,
-    /// What the token says.
-    pub caller: Caller,
-}
-
-/// How an exception of the compute API becomes a status: the except clauses differ by method.
-type Translate = fn(&NovaError) -> Option<u16>;
+use crate::policy::BdmLookup;
 
 impl Request<'_> {
     /// `VolumeAttachmentController.delete`: 202.
     pub async fn delete(&self, c: DeleteVolumeAttachment) -> Result<(), Refusal> {
         let cx = &self.cx;
         cx.station("VolumeAttachmentController.delete");
-        let instance = self.get_instance_allowed(&c.server_id, "delete").await?;
+        let instance = self.allowed(&c.server_id, Rule::Member, "delete").await?;
         self.check_shelved(&instance, c.microversion, "detach_volume")?;
         let volume = crate::volume_api::get(cx, &c.volume_id, 0)
             .await
@@ -63,8 +50,7 @@ impl Request<'_> {
                 match cx.call(lookup).await {
                     Ok(bdm) => bdm.is_root(),
                     Err(Failure::Refused(Refusal::NotFound { .. })) => {
-                        let text = format!("Instance {server} is not attached to volume {volume}");
-                        return Err(Refusal::http(404, text));
+                        return Err(not_attached(server, volume));
                     }
                     Err(e) => return Err(self.unexpected(&e.into())),
                 }
@@ -100,10 +86,11 @@ impl Request<'_> {
     ) -> Result<Option<VolumeAttachment>, Refusal> {
         let cx = &self.cx;
         cx.station("VolumeAttachmentController.create");
-        let instance = self.get_instance_allowed(&c.server_id, "create").await?;
+        let instance = self.allowed(&c.server_id, Rule::Member, "create").await?;
         self.check_shelved(&instance, c.microversion, "attach_volume")?;
+        let (volume, options) = (&c.volume_id, &c.options);
         let device =
-            attach::attach_volume(cx, &self.caller, &instance, &c.volume_id, c.microversion)
+            attach::attach_volume(cx, &self.caller, &instance, volume, options, c.microversion)
                 .await
                 .map_err(|e| self.fault(e, "attach_volume", attach_status))?;
         if c.microversion >= Microversion::ASYNC_ATTACH {
@@ -115,77 +102,91 @@ impl Request<'_> {
             device,
             // Never told here, not even from 2.89 on.
             attachment_id: None,
+            bdm: None,
+            tag: c.options.tag,
+            delete_on_termination: c.options.delete_on_termination,
         }))
     }
 
     /// `VolumeAttachmentController.index`.
     pub async fn index(&self, c: ListVolumeAttachments) -> Result<Vec<VolumeAttachment>, Refusal> {
         self.cx.station("VolumeAttachmentController.index");
-        self.get_instance_allowed(&c.server_id, "index").await?;
+        self.allowed(&c.server_id, Rule::Reader, "index").await?;
         let bdms = self
             .cx
             .call(BdmsByInstance { instance: c.server_id })
             .await
             .map_err(|e| self.unexpected(&e.into()))?;
-        let view = |b: castoff_ports::novadb::Bdm| VolumeAttachment {
-            volume_id: b.volume_id,
-            server_id: b.instance_uuid,
-            device: b.device_name,
-            attachment_id: b.attachment_id,
-        };
         Ok(bdms.into_iter().map(view).collect())
     }
 
-    /// `InstanceActionsController.index`.
-    pub async fn instance_actions(
-        &self,
-        c: ListInstanceActions,
-    ) -> Result<Vec<InstanceAction>, Refusal> {
-        self.cx.station("InstanceActionsController.index");
-        self.get_instance(&c.server_id).await?;
-        self.cx
-            .call(ActionsByInstance { instance: c.server_id })
-            .await
-            .map_err(|e| self.unexpected(&e.into()))
-    }
-
-    /// The server, and whether this caller may do this to its attachments; the order is policy.
-    async fn get_instance_allowed(
-        &self,
-        server: &InstanceId,
-        rule: &str,
-    ) -> Result<Instance, Refusal> {
-        let instance = self.get_instance(server).await?;
-        let allowed = match self.cx.policy().access_rule {
-            // Its target is the request's own project: everybody owns that.
-            AccessRule::AdminOrOwner => true,
-            AccessRule::ProjectMemberOrAdmin => {
-                let reads = rule == "index" && self.caller.has(Role::Reader);
-                self.caller.is_admin() || self.caller.has(Role::Member) || reads
-            }
+    /// `VolumeAttachmentController.show`.
+    pub async fn show(&self, c: ShowVolumeAttachment) -> Result<VolumeAttachment, Refusal> {
+        self.cx.station("VolumeAttachmentController.show");
+        self.allowed(&c.server_id, Rule::Reader, "show").await?;
+        let lookup = BdmByVolumeAndInstance {
+            volume_id: c.volume_id.clone(),
+            instance: c.server_id.clone(),
         };
-        if allowed {
-            return Ok(instance);
-        }
-        let text = format!(
-            "Policy doesn't allow os_compute_api:os-volumes-attachments:{rule} to be performed."
-        );
-        Err(Refusal::http(403, text))
-    }
-
-    /// `common.get_instance`: another project's server does not exist for this caller.
-    async fn get_instance(&self, server: &InstanceId) -> Result<Instance, Refusal> {
-        let missing = || {
-            let e = NovaError::InstanceNotFound { instance: server.clone() };
-            Refusal::http(404, e.format_message())
-        };
-        match self.cx.call(GetInstance { uuid: server.clone() }).await {
-            Ok(i) if self.caller.is_admin() || i.project_id == self.caller.token().project_id => {
-                Ok(i)
+        match self.cx.call(lookup).await {
+            Ok(bdm) => Ok(view(bdm)),
+            Err(Failure::Refused(Refusal::NotFound { .. })) => {
+                Err(not_attached(&c.server_id, &c.volume_id))
             }
-            Ok(_) | Err(Failure::Refused(Refusal::NotFound { .. })) => Err(missing()),
             Err(e) => Err(self.unexpected(&e.into())),
         }
+    }
+
+    /// `VolumeAttachmentController.update`: from 2.85 on it changes delete_on_termination; a swap
+    /// of volumes is refused before anything is done (reference G: cinder alone may ask for one,
+    /// while it migrates the volume, and no volume of ours is ever migrating).
+    pub async fn update(&self, c: UpdateVolumeAttachment) -> Result<(), Refusal> {
+        let cx = &self.cx;
+        cx.station("VolumeAttachmentController.update");
+        let only_swap = c.microversion < Microversion::UPDATE_ATTACHMENT;
+        let swaps = only_swap || c.volume_id != c.new_volume_id;
+        let (rule, name) = if swaps { (Rule::Service, "swap") } else { (Rule::Member, "update") };
+        self.allowed(&c.server_id, rule, name).await?;
+        if !only_swap {
+            let (volume_id, instance) = (c.volume_id.clone(), c.server_id.clone());
+            let bdm = match cx.call(BdmByVolumeAndInstance { volume_id, instance }).await {
+                Ok(bdm) => bdm,
+                Err(Failure::Refused(Refusal::NotFound { .. })) => {
+                    let (volume, instance) = (c.volume_id, c.server_id);
+                    let e = NovaError::VolumeBDMNotFound { volume, instance };
+                    return Err(Refusal::http(404, e.format_message()));
+                }
+                Err(e) => return Err(self.unexpected(&e.into())),
+            };
+            let update = BdmUpdate {
+                delete_on_termination: c.delete_on_termination,
+                ..BdmUpdate::default()
+            };
+            cx.call(BdmSave { id: bdm.id, update })
+                .await
+                .map_err(|e| self.unexpected(&e.into()))?;
+        }
+        if swaps { self.swap(&c.volume_id).await } else { Ok(()) }
+    }
+
+    async fn swap(&self, old: &VolumeId) -> Result<(), Refusal> {
+        crate::volume_api::get(&self.cx, old, 0)
+            .await
+            .map_err(|e| self.fault(e, "swap_volume", not_found_only))?;
+        let text =
+            format!("volume {old} is not migrating; this API should only be called by Cinder");
+        Err(Refusal::http(409, text))
+    }
+
+    async fn allowed(
+        &self,
+        server: &InstanceId,
+        rule: Rule,
+        name: &str,
+    ) -> Result<Instance, Refusal> {
+        let instance = self.get_instance(server).await?;
+        self.check(rule, "os-volumes-attachments:", name)?;
+        Ok(instance)
     }
 
     /// Shelved servers are dealt with from 2.20 on.
@@ -202,40 +203,21 @@ impl Request<'_> {
         let (server, state) = (&instance.uuid, instance.vm_state.as_str());
         Err(invalid_state(action, server, "vm_state", state))
     }
-
-    /// An exception as the client sees it.
-    fn fault(&self, e: NovaError, action: &str, translate: Translate) -> Refusal {
-        if let NovaError::InstanceInvalidState { instance, attr, state, .. } = &e {
-            return invalid_state(action, instance, attr, state);
-        }
-        match translate(&e) {
-            Some(status) => Refusal::http(status, http_message(&e)),
-            None => self.unexpected(&e),
-        }
-    }
-
-    /// What `expected_errors` makes of an exception that the controller did not expect.
-    fn unexpected(&self, e: &NovaError) -> Refusal {
-        self.cx.error(format!("Unexpected exception in API method: failed to {e}"));
-        let text = format!(
-            "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and \
-             attach the Nova API log if possible.\n<class 'nova.exception.{}'>",
-            e.class_name()
-        );
-        Refusal::http(500, text)
-    }
 }
 
-fn invalid_state(action: &str, server: &InstanceId, attr: &str, state: &str) -> Refusal {
-    let text = format!("Cannot '{action}' instance {server} while it is in {attr} {state}");
-    Refusal::http(409, text)
+fn not_attached(server: &InstanceId, volume: &VolumeId) -> Refusal {
+    Refusal::http(404, format!("Instance {server} is not attached to volume {volume}"))
 }
 
-/// An exception that an RPC call brought back speaks with its own message.
-fn http_message(e: &NovaError) -> String {
-    match e {
-        NovaError::Failure(Failure::Refused(Refusal::Remote { message, .. })) => message.clone(),
-        e => e.format_message(),
+fn view(bdm: Bdm) -> VolumeAttachment {
+    VolumeAttachment {
+        volume_id: bdm.volume_id,
+        server_id: bdm.instance_uuid,
+        device: bdm.device_name,
+        attachment_id: bdm.attachment_id,
+        bdm: Some(bdm.id),
+        tag: bdm.tag,
+        delete_on_termination: bdm.delete_on_termination,
     }
 }
 

@@ -5,7 +5,7 @@ use castoff_ports::cinder::{Connector, IscsiData};
 use castoff_ports::host::InitiatorName;
 
 use super::execute::{OK, execute};
-use super::{BrickError, iscsi_v1_12, iscsi_v7, iscsi_v7_connect};
+use super::{BrickError, iscsi_v1_12, iscsi_v7, iscsi_v7_connect, multipath};
 use crate::context::Context;
 use crate::policy::Brick;
 
@@ -14,13 +14,12 @@ use crate::policy::Brick;
 /// FC and NVMe connectors add their own names in os-brick; the volumes here are iSCSI ones.
 pub async fn get_connector_properties(cx: &Context<'_>) -> Result<Connector, BrickError> {
     cx.station("os_brick.initiator.connector.get_connector_properties");
-    refuse_multipath(cx, "get_connector_properties")?;
     let conf = cx.conf();
     Ok(Connector {
         ip: conf.my_ip.clone(),
         host: conf.host.clone(),
         initiator: get_initiator(cx).await?,
-        multipath: false,
+        multipath: multipath_of(cx).await?,
     })
 }
 
@@ -42,35 +41,40 @@ async fn get_initiator(cx: &Context<'_>) -> Result<Option<Iqn>, BrickError> {
     }
 }
 
+/// `multipath and is_multipath_running(...)`: cinder is told only of what works now.
+async fn multipath_of(cx: &Context<'_>) -> Result<bool, BrickError> {
+    Ok(cx.conf().use_multipath && multipath::is_running(cx).await?)
+}
+
 /// `ISCSIConnector.connect_volume`: the path of the device.
 pub async fn connect_volume(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
     cx.station("os_brick.initiator.connectors.iscsi.ISCSIConnector.connect_volume");
-    refuse_multipath(cx, data.volume_id.as_str())?;
     match cx.policy().brick {
         Brick::V1_12 => iscsi_v1_12::connect_volume(cx, data).await,
         Brick::V7 => iscsi_v7_connect::connect_volume(cx, data).await,
     }
 }
 
-/// `ISCSIConnector.disconnect_volume`. `force` is known to 7.x alone: go on after a failing step.
+/// How a disconnect deals with a failing step; known to 7.x alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disconnect {
+    /// Go on with the next one.
+    pub force: bool,
+    /// With `force`: do not raise at the end either.
+    pub ignore_errors: bool,
+}
+
+/// `ISCSIConnector.disconnect_volume`.
 pub async fn disconnect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
-    force: bool,
+    how: Disconnect,
 ) -> Result<(), BrickError> {
     cx.station("os_brick.initiator.connectors.iscsi.ISCSIConnector.disconnect_volume");
-    refuse_multipath(cx, data.volume_id.as_str())?;
     match cx.policy().brick {
         Brick::V1_12 => iscsi_v1_12::disconnect_volume(cx, data).await,
-        Brick::V7 => iscsi_v7::disconnect_volume(cx, data, force).await,
+        Brick::V7 => iscsi_v7::disconnect_volume(cx, data, how).await,
     }
-}
-
-fn refuse_multipath(cx: &Context<'_>, what: &str) -> Result<(), BrickError> {
-    if cx.conf().use_multipath {
-        return Err(BrickError::MultipathUnsupported { what: what.to_owned() });
-    }
-    Ok(())
 }
 
 /// The name of os-brick's lock: a file lock has the prefix of its directory's users.

@@ -57,13 +57,23 @@ pub enum BrickError {
         /// The errors after it.
         others: Vec<BrickError>,
     },
-    /// Multipath is configured or found, and this version handles single paths only.
-    #[error(
-        "use multipath for {what}: only single paths are supported, needs volume_use_multipath=false"
-    )]
-    MultipathUnsupported {
-        /// What asked for it.
-        what: String,
+    /// No target answers at the portal that cinder named.
+    #[error("find target portal {portal}")]
+    TargetPortalNotFound {
+        /// The portal.
+        portal: String,
+    },
+    /// `multipath -l` failed.
+    #[error("run `multipath -l /dev/{device}`")]
+    CommandExecutionFailed {
+        /// The disk that it was asked about.
+        device: String,
+    },
+    /// multipathd removed the map and it is still there.
+    #[error("remove map {map}: it does not go away")]
+    MultipathStays {
+        /// The map.
+        map: String,
     },
     /// The command or file access itself failed, or ran out of time.
     #[error(transparent)]
@@ -77,9 +87,11 @@ impl BrickError {
             BrickError::VolumeDeviceNotFound { .. } => "VolumeDeviceNotFound",
             BrickError::VolumePathNotRemoved { .. } => "VolumePathNotRemoved",
             BrickError::FailedIscsiTargetPortalLogin { .. } => "FailedISCSITargetPortalLogin",
-            BrickError::BrickException { .. } | BrickError::MultipathUnsupported { .. } => {
+            BrickError::BrickException { .. } | BrickError::MultipathStays { .. } => {
                 "BrickException"
             }
+            BrickError::TargetPortalNotFound { .. } => "TargetPortalNotFound",
+            BrickError::CommandExecutionFailed { .. } => "CommandExecutionFailed",
             BrickError::ProcessExecutionError { .. } => "ProcessExecutionError",
             BrickError::UnreadableSession { .. } => "ValueError",
             BrickError::ExceptionChainer { .. } => "ExceptionChainer",

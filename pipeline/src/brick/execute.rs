@@ -46,6 +46,16 @@ pub(crate) fn usual(cx: &Context<'_>, attempts: u32) -> Attempts {
     Attempts { attempts, interval: None, timeout }
 }
 
+/// Retries and limit of a flush, of a disk's buffers or of a map.
+pub(crate) fn flush_attempts(cx: &Context<'_>) -> Attempts {
+    let flush = cx.policy().flush;
+    Attempts {
+        attempts: flush.attempts,
+        interval: Some(Duration::from_secs(flush.interval_s.into())),
+        timeout: flush.timeout_s.map(|s| Duration::from_secs(s.into())),
+    }
+}
+
 /// One command, tried as often as `how` says.
 pub(crate) async fn execute_attempts<O>(
     cx: &Context<'_>,

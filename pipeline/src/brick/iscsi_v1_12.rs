@@ -1,40 +1,41 @@
-//! os-brick 1.12.0, single path: everything goes by `/dev/disk/by-path/` links (B1, A6).
+//! os-brick 1.12.0: everything goes by `/dev/disk/by-path/` links (B1, A6).
 //!
 //! Kept as it was: a failed flush is only logged (bug 1502534), a failed connect cleans nothing
-//! up, the whole session is scanned at login and again by `--rescan`.
+//! up, the whole session is scanned at login and again by `--rescan`. With multipath the work is
+//! done in [`iscsi_v1_12_multipath`](super::iscsi_v1_12_multipath).
 
 use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
-use castoff_ports::cinder::IscsiData;
+use castoff_ports::cinder::{IscsiData, IscsiPath};
 use castoff_ports::host::{ListByPath, RealPath, ScsiId, by_path_name};
 use castoff_ports::iscsi::{CommandOutput, Rescan, Sessions};
 use castoff_ports::{DeviceName, Lun, Portal};
 
-use super::BrickError;
 use super::connector::connect_volume_lock;
 use super::error::Chainer;
 use super::execute::{OK, execute};
 use super::scsi::{
     Target, disconnect_from_iscsi_portal, plain, removal_pause, remove_scsi_device, set_chap,
 };
+use super::{BrickError, discovery, iscsi_v1_12_multipath};
 use crate::context::Context;
 
 /// Rounds of connect_volume when the device does not appear; sleeps 2 s and 4 s in between.
 const CONNECT_ATTEMPTS: u32 = 3;
 
-const BY_PATH: &str = "/dev/disk/by-path/";
+pub(super) const BY_PATH: &str = "/dev/disk/by-path/";
 
 /// The link of a LUN: no brackets of IPv6, and a LUN of 256 and more in hexadecimal.
-fn device_path(portal: &Portal, data: &IscsiData) -> String {
-    let Lun(lun) = data.target_lun;
-    let portal = without_brackets(portal);
+pub(super) fn device_path(path: &IscsiPath) -> String {
+    let Lun(lun) = path.lun;
+    let portal = without_brackets(&path.portal);
     if lun < 256 {
-        by_path_name(&portal, &data.target_iqn, data.target_lun)
+        by_path_name(&portal, &path.iqn, path.lun)
     } else {
         let (low, high) = (lun & 0xffff, lun >> 16);
-        format!("ip-{portal}-iscsi-{}-lun-0x{low:04x}{high:04x}00000000", data.target_iqn)
+        format!("ip-{portal}-iscsi-{}-lun-0x{low:04x}{high:04x}00000000", path.iqn)
     }
 }
 
@@ -47,7 +48,10 @@ fn without_brackets(portal: &Portal) -> Cow<'_, Portal> {
 }
 
 /// os.path.realpath: the device behind a link, or none when the link does not exist.
-async fn real_device(cx: &Context<'_>, link: &str) -> Result<Option<DeviceName>, BrickError> {
+pub(super) async fn real_device(
+    cx: &Context<'_>,
+    link: &str,
+) -> Result<Option<DeviceName>, BrickError> {
     let path = cx.call(RealPath { by_path: link.to_owned() }).await?;
     if path.starts_with(BY_PATH) {
         return Ok(None);
@@ -61,14 +65,23 @@ pub(crate) async fn disconnect_volume(
     data: &IscsiData,
 ) -> Result<(), BrickError> {
     let scope = cx.policy().connect_volume_lock;
-    let body = pin!(disconnect_volume_iscsi(cx, data));
+    let body = pin!(async {
+        if cx.conf().use_multipath {
+            // Boxed: the futures of all other messages stay small.
+            return Box::pin(iscsi_v1_12_multipath::disconnect_volume(cx, data)).await;
+        }
+        for path in discovery::all_targets(data) {
+            disconnect_volume_iscsi(cx, &path).await?;
+        }
+        Ok(())
+    });
     cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
 /// `_disconnect_volume_iscsi`.
-async fn disconnect_volume_iscsi(cx: &Context<'_>, data: &IscsiData) -> Result<(), BrickError> {
-    let target = Target { portal: &data.target_portal, iqn: &data.target_iqn };
-    let link = device_path(target.portal, data);
+async fn disconnect_volume_iscsi(cx: &Context<'_>, path: &IscsiPath) -> Result<(), BrickError> {
+    let target = Target { portal: &path.portal, iqn: &path.iqn };
+    let link = device_path(path);
     // Without a link realpath gives the link itself back: nothing to remove, nothing to wait for.
     if let Some(device) = real_device(cx, &link).await? {
         remove_scsi_device(cx, &device, true, &mut Chainer::new(false)).await?;
@@ -110,7 +123,12 @@ pub(crate) async fn connect_volume(
 async fn connect_with_retry(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
     let mut attempt = 1;
     loop {
-        match connect_once(cx, data).await {
+        let connected = if cx.conf().use_multipath {
+            Box::pin(iscsi_v1_12_multipath::connect_once(cx, data)).await
+        } else {
+            connect_once(cx, data).await
+        };
+        match connected {
             Err(BrickError::VolumeDeviceNotFound { .. }) if attempt < CONNECT_ATTEMPTS => {
                 cx.port.sleep(Duration::from_secs(2u64.pow(attempt))).await?;
                 attempt += 1;
@@ -121,15 +139,28 @@ async fn connect_with_retry(cx: &Context<'_>, data: &IscsiData) -> Result<String
 }
 
 async fn connect_once(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
-    let target = Target { portal: &data.target_portal, iqn: &data.target_iqn };
-    if !connect_to_iscsi_portal(cx, target, data).await? {
-        cx.error("Could not login to any iSCSI portal.".to_owned());
-        return Err(BrickError::FailedIscsiTargetPortalLogin { iqn: target.iqn.to_string() });
+    let mut connected = None;
+    for path in discovery::all_targets(data) {
+        if connect_to_iscsi_portal(cx, Target { portal: &path.portal, iqn: &path.iqn }, data)
+            .await?
+        {
+            connected = Some(path);
+            break;
+        }
+        cx.warning(format!("Failed to connect to iSCSI portal {}.", path.portal));
     }
-    let link = device_path(target.portal, data);
+    let Some(path) = connected else { return Err(no_login(cx, data)) };
+    let target = Target { portal: &path.portal, iqn: &path.iqn };
+    let link = device_path(&path);
     let device = wait_for_link(cx, target, &link).await?;
     execute(cx, || ScsiId { device: device.clone() }, OK).await?;
     Ok(format!("{BY_PATH}{link}"))
+}
+
+/// What connect_volume raises when no portal let us in.
+pub(super) fn no_login(cx: &Context<'_>, data: &IscsiData) -> BrickError {
+    cx.error("Could not login to any iSCSI portal.".to_owned());
+    BrickError::FailedIscsiTargetPortalLogin { iqn: data.target_iqn.to_string() }
 }
 
 /// Waits for udev's link, asking for a rescan of the session before every look; sleeps 1, 4, 9 s…
@@ -157,7 +188,7 @@ async fn wait_for_link(
 }
 
 /// `_connect_to_iscsi_portal`: whether we are logged in now.
-async fn connect_to_iscsi_portal(
+pub(super) async fn connect_to_iscsi_portal(
     cx: &Context<'_>,
     target: Target<'_>,
     data: &IscsiData,

@@ -1,34 +1,32 @@
-//! os-brick 7, disconnect of a single path: `_cleanup_connection` (B2).
+//! os-brick 7, disconnect: `_cleanup_connection` (B2), single path and multipath in one.
 //!
-//! What belongs to the volume is found through the sysfs tree of its sessions, flushed, deleted
-//! and waited for; then every portal is logged out whose session held nothing else *when it was
-//! looked at*, before the removal. With force every step runs and the errors come at the end.
+//! What belongs to the volume is found through the sysfs tree of its sessions. A map over it is
+//! flushed and removed first, whatever nova.conf says now (os-brick bug 1921381); then each disk is
+//! flushed if it was the path in use, deleted, and waited for. Every portal is logged out whose
+//! session held nothing else *when it was looked at*, before the removal. With force every step
+//! runs and the errors come at the end.
 
 use std::pin::pin;
 
-use castoff_ports::cinder::IscsiData;
-use castoff_ports::host::{
-    DeviceExists, MultipathHolder, MultipathdShowStatus, RealPath, SessionDevices, UnlinkByIdLinks,
-};
-use castoff_ports::iscsi::{Discoverydb, Nodes, Sessions};
-use castoff_ports::{DeviceName, Iqn, Lun, Portal};
+use castoff_ports::cinder::{IscsiData, IscsiPath};
+use castoff_ports::host::{DeviceExists, DmName, RealPath, SessionDevices, UnlinkByIdLinks};
+use castoff_ports::iscsi::{Nodes, Sessions};
+use castoff_ports::{DeviceName, Iqn, Portal};
 
-use super::connector::connect_volume_lock;
+use super::connector::{Disconnect, connect_volume_lock};
 use super::error::Chainer;
-use super::execute::{ANY, OK, execute};
+use super::execute::{ANY, execute};
 use super::scsi::{Target, disconnect_from_iscsi_portal, removal_pause, remove_scsi_device};
-use super::{BrickError, parse};
+use super::{BrickError, discovery, multipath, parse};
 use crate::context::Context;
 
 /// How `_cleanup_connection` is called.
 #[derive(Clone, Copy)]
-pub(super) struct Cleanup {
-    /// Use the target of the properties and look no further.
-    pub(super) this_target_only: bool,
-    /// Go on after a failing step.
-    pub(super) force: bool,
-    /// Say nothing of those at the end.
-    pub(super) ignore_errors: bool,
+pub(super) struct Cleanup<'a> {
+    /// Clean up this path and look no further.
+    pub(super) only: Option<&'a IscsiPath>,
+    /// Go on after a failing step, and whether to speak of it.
+    pub(super) how: Disconnect,
     /// A user's disconnect: a discovery database without the target means "single path".
     pub(super) is_disconnect_call: bool,
 }
@@ -44,12 +42,11 @@ struct Connection {
 pub(crate) async fn disconnect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
-    force: bool,
+    how: Disconnect,
 ) -> Result<(), BrickError> {
-    let how =
-        Cleanup { this_target_only: false, force, ignore_errors: false, is_disconnect_call: true };
+    let cleanup = Cleanup { only: None, how, is_disconnect_call: true };
     let scope = cx.policy().connect_volume_lock;
-    let body = pin!(cleanup_connection(cx, data, how));
+    let body = pin!(cleanup_connection(cx, data, cleanup));
     cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
@@ -57,15 +54,22 @@ pub(crate) async fn disconnect_volume(
 pub(super) async fn cleanup_connection(
     cx: &Context<'_>,
     data: &IscsiData,
-    how: Cleanup,
+    Cleanup { only, how, is_disconnect_call }: Cleanup<'_>,
 ) -> Result<(), BrickError> {
-    let Some(targets) = get_ips_iqns(cx, data, how).await? else { return Ok(()) };
-    let (connections, devices) = get_connection_devices(cx, targets, data.target_lun).await?;
+    let targets = match only {
+        Some(path) => Some(vec![path.clone()]),
+        None => discovery::known_paths(cx, data, is_disconnect_call).await?,
+    };
+    let Some(targets) = targets else { return Ok(()) };
+    let (connections, devices) = get_connection_devices(cx, targets).await?;
     let mut chain = Chainer::new(how.force);
-    remove_connection(cx, &devices, data.device_path.as_deref(), &mut chain).await?;
+    let map = remove_connection(cx, &devices, data.device_path.as_deref(), &mut chain).await?;
     for connection in connections.iter().filter(|c| !c.keep) {
         let target = Target { portal: &connection.portal, iqn: &connection.iqn };
         chain.step(disconnect_from_iscsi_portal(cx, target).await)?;
+    }
+    if let Some(map) = map {
+        chain.step(multipath::del_map(cx, &map).await)?;
     }
     let result = chain.into_result();
     if let Err(e) = &result {
@@ -76,52 +80,11 @@ pub(super) async fn cleanup_connection(
     if how.ignore_errors { Ok(()) } else { result }
 }
 
-/// `_get_ips_iqns_luns`: every portal of the volume, or `None` where os-brick gives up in silence.
-async fn get_ips_iqns(
-    cx: &Context<'_>,
-    data: &IscsiData,
-    how: Cleanup,
-) -> Result<Option<Vec<(Portal, Iqn)>>, BrickError> {
-    let own = || vec![(data.target_portal.clone(), data.target_iqn.clone())];
-    if how.this_target_only {
-        return Ok(Some(own()));
-    }
-    let out = match execute(cx, || Discoverydb {}, OK).await {
-        Ok(out) => out,
-        // os-brick turns this into TargetPortalNotFound where nobody catches it but the cleanup,
-        // which then skips everything: the volume's device and session stay.
-        Err(e) => {
-            cx.error(format!("Exception encountered during portal discovery: {e}"));
-            return Ok(None);
-        }
-    };
-    let found = parse::discoverydb(&out.stdout, data.target_portal.as_str());
-    if found.is_empty() {
-        // No discovery was ever made at this portal: the attachment was a single path.
-        return Ok(how.is_disconnect_call.then(own));
-    }
-    Ok(Some(volume_portals(&found, &data.target_iqn)))
-}
-
-/// A target that is behind every portal is the volume's; otherwise all of them may be.
-fn volume_portals(found: &[(&str, &str)], main_iqn: &Iqn) -> Vec<(Portal, Iqn)> {
-    let mut all: Vec<&str> = found.iter().map(|(ip, _)| *ip).collect();
-    all.sort_unstable();
-    all.dedup();
-    let has_main = |ip: &str| found.iter().any(|(i, iqn)| *i == ip && *iqn == main_iqn.as_str());
-    if all.iter().all(|ip| has_main(ip)) {
-        all.into_iter().map(|ip| (Portal::new(ip), main_iqn.clone())).collect()
-    } else {
-        found.iter().map(|(ip, iqn)| (Portal::new(ip), Iqn::new(iqn))).collect()
-    }
-}
-
 /// `_get_connection_devices`: each portal with whether its sessions hold other LUNs, and all
 /// devices of this one.
 async fn get_connection_devices(
     cx: &Context<'_>,
-    targets: Vec<(Portal, Iqn)>,
-    lun: Lun,
+    targets: Vec<IscsiPath>,
 ) -> Result<(Vec<Connection>, Vec<DeviceName>), BrickError> {
     let nodes = execute(cx, || Nodes {}, ANY).await?;
     if !nodes.stderr.is_empty() {
@@ -134,8 +97,8 @@ async fn get_connection_devices(
     let sessions = parse::sessions(&out.stdout)?;
 
     let mut connections: Vec<Connection> = Vec::with_capacity(targets.len());
-    let mut devices: Vec<DeviceName> = Vec::with_capacity(1);
-    for (portal, iqn) in targets {
+    let mut devices: Vec<DeviceName> = Vec::with_capacity(targets.len());
+    for IscsiPath { portal, iqn, lun } in targets {
         let mut keep = None;
         // A list, not one session: os-brick bugs 2116553 and 2092195.
         for s in sessions.iter().filter(|s| s.portal == portal.as_str() && s.iqn == iqn.as_str()) {
@@ -165,24 +128,32 @@ async fn get_connection_devices(
     Ok((connections, devices))
 }
 
-/// `LinuxSCSI.remove_connection`.
+/// `LinuxSCSI.remove_connection`: the name of the map where it is still there (only with force).
 async fn remove_connection(
     cx: &Context<'_>,
     devices: &[DeviceName],
     path_used: Option<&str>,
     chain: &mut Chainer,
-) -> Result<(), BrickError> {
+) -> Result<Option<String>, BrickError> {
     if devices.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    for device in devices {
-        // os-brick bug 1921381: a map may be there although multipath is not configured now.
-        if let Some(map) = cx.call(MultipathHolder { device: device.clone() }).await? {
-            return Err(BrickError::MultipathUnsupported { what: format!("{device} under {map}") });
+    let mut map = None;
+    if let Some(dm) = multipath::holder(cx, devices).await? {
+        map = cx.call(DmName { dm }).await?;
+    }
+    let multipathd = match &map {
+        Some(name) => {
+            let flushed = multipath::flush_map(cx, name).await;
+            let gone = flushed.is_ok();
+            chain.step(flushed)?;
+            if gone {
+                map = None;
+            }
+            true
         }
-    }
-    // d3f4f3b: a running multipathd would be waited for until it has let go of the paths.
-    execute(cx, || MultipathdShowStatus {}, ANY).await?;
+        None => multipath::is_running(cx).await?,
+    };
 
     let used = UsedPath::new(cx, path_used).await?;
     for device in devices {
@@ -191,7 +162,12 @@ async fn remove_connection(
     let removed = wait_for_volumes_removal(cx, devices).await;
     // WWIDs are found through these links: they must never outlive the device.
     cx.call(UnlinkByIdLinks { devices: devices.to_vec() }).await?;
-    chain.step(removed)
+    chain.step(removed)?;
+    if multipathd {
+        // d3f4f3b: a device name that multipathd still watches would be the next volume's.
+        multipath::let_go_of_paths(cx, devices).await?;
+    }
+    Ok(map)
 }
 
 /// `wait_for_volumes_removal`: the device nodes.
@@ -258,18 +234,5 @@ mod tests {
         assert!(!flushed(Some("/dev/dm-0")));
         assert!(!flushed(Some("/dev/mapper/mpatha")));
         assert!(!flushed(None));
-    }
-
-    #[test]
-    fn a_target_behind_every_portal_is_the_volumes_own() {
-        let iqn = Iqn::new("iqn.a");
-        let found =
-            [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.a"), ("10.0.0.1:3260", "iqn.b")];
-        let portals = volume_portals(&found, &iqn);
-        assert_eq!(portals.len(), 2);
-        assert!(portals.iter().all(|(_, i)| *i == iqn));
-        let differing = [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.b")];
-        assert_eq!(volume_portals(&differing, &iqn).len(), 2);
-        assert_eq!(volume_portals(&differing, &iqn)[1].1, Iqn::new("iqn.b"));
     }
 }

@@ -1,26 +1,28 @@
-//! os-brick 7, connect of a single path (A7): log in, scan for the one LUN, wait for the disk.
+//! os-brick 7, connect (A7): log in, scan for the one LUN, wait for the disk.
 //!
 //! Unlike 1.12 a failed connect is cleaned up by force, so that no session, node record or
 //! device is left over from it. The disk found at the LUN is not identified (bug 1813609).
 
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::Duration;
 
-use castoff_ports::cinder::IscsiData;
-use castoff_ports::host::{MultipathdShowStatus, ScanLun, SessionDevices, SessionHctl};
+use castoff_ports::cinder::{Chap, IscsiData, IscsiPath};
+use castoff_ports::host::{ScanLun, SessionDevices, SessionHctl};
 use castoff_ports::iscsi::Sessions;
 use castoff_ports::runtime::LockScope;
 use castoff_ports::{DeviceName, Hctl, Sid};
 
-use super::connector::connect_volume_lock;
+use super::connector::{Disconnect, connect_volume_lock};
 use super::execute::{ANY, OK, execute};
 use super::iscsi_v7::{Cleanup, cleanup_connection};
+use super::iscsi_v7_multipath::connect_multipath_volume;
 use super::scsi::{Target, plain, set_chap};
-use super::{BrickError, parse};
+use super::{BrickError, discovery, multipath, parse};
 use crate::context::Context;
 
 /// Attempts of os-brick's retry decorator; sleeps 1 s and 2 s in between.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// Looks for the login in the session list before we call it lost. os-brick has no such bound.
 const LOGIN_ROUNDS: u32 = 100;
@@ -29,7 +31,7 @@ const LOGIN_ROUNDS: u32 = 100;
 /// no such bound: while a session is missing from sysfs no scan is counted, and it looks for ever.
 const LOOKS: u32 = 600;
 
-/// `ISCSIConnector.connect_volume`: `/dev/sdX`.
+/// `ISCSIConnector.connect_volume`: `/dev/sdX`, or `/dev/dm-N` of a map.
 pub(crate) async fn connect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
@@ -37,43 +39,48 @@ pub(crate) async fn connect_volume(
     let scope = cx.policy().connect_volume_lock;
     let body = pin!(async {
         // check_multipath: asked even when multipath is not configured.
-        execute(cx, || MultipathdShowStatus {}, ANY).await?;
-        match connect_single_volume(cx, data).await {
-            Ok(path) => Ok(path),
-            Err(e) => {
-                let how = Cleanup {
-                    this_target_only: false,
-                    force: true,
-                    ignore_errors: false,
-                    is_disconnect_call: false,
-                };
-                cleanup_connection(cx, data, how).await?;
-                Err(e)
+        let supported = multipath::is_running(cx).await?;
+        let connected = if cx.conf().use_multipath {
+            if !supported {
+                cx.warning(
+                    "Multipathing is requested but the host doesn't support multipathing.".into(),
+                );
             }
+            // Boxed: it would be the largest part of every message's future.
+            Box::pin(connect_multipath_volume(cx, data)).await
+        } else {
+            connect_single_volume(cx, data).await
+        };
+        if connected.is_err() {
+            let how = Disconnect { force: true, ignore_errors: false };
+            let cleanup = Cleanup { only: None, how, is_disconnect_call: false };
+            cleanup_connection(cx, data, cleanup).await?;
         }
+        connected
     });
     cx.port.locked(connect_volume_lock(cx), scope, body).await
 }
 
 /// The pause before another attempt: 1 s, 2 s.
-fn pause(attempt: u32) -> Duration {
+pub(super) fn pause(attempt: u32) -> Duration {
     Duration::from_secs(2u64.pow(attempt - 1))
 }
 
-/// `_connect_single_volume`.
+/// `_connect_single_volume`: the first of the volume's targets that gives a device.
 async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
+    let targets = discovery::all_targets(data);
     let mut attempt = 1;
     loop {
-        if let Some(device) = connect_vol(cx, data).await? {
-            return Ok(format!("/dev/{device}"));
+        for path in &targets {
+            if let Some(device) =
+                connect_vol(cx, path, data.auth.as_ref(), &Progress::alone()).await?
+            {
+                return Ok(format!("/dev/{device}"));
+            }
+            let how = Disconnect { force: true, ignore_errors: true };
+            let cleanup = Cleanup { only: Some(path), how, is_disconnect_call: false };
+            cleanup_connection(cx, data, cleanup).await?;
         }
-        let how = Cleanup {
-            this_target_only: true,
-            force: true,
-            ignore_errors: true,
-            is_disconnect_call: false,
-        };
-        cleanup_connection(cx, data, how).await?;
         if attempt >= ATTEMPTS {
             let device = format!("lun {} of {}", data.target_lun, data.target_iqn);
             return Err(BrickError::VolumeDeviceNotFound { device });
@@ -83,36 +90,67 @@ async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<Str
     }
 }
 
+/// What the threads of a multipath connect tell each other; os-brick's shared dictionary.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// No more scans: enough paths have been found.
+    pub(super) stop_connecting: Cell<bool>,
+    /// Paths that have logged in or failed to.
+    pub(super) logins_done: Cell<usize>,
+    /// Paths that have come to their end.
+    pub(super) stopped: Cell<usize>,
+    /// Devices found so far.
+    pub(super) found: RefCell<Vec<DeviceName>>,
+}
+
+impl Progress {
+    fn alone() -> Progress {
+        Progress::default()
+    }
+}
+
 /// `_connect_vol`: logs in, scans and waits for the disk. Errors on the way mean "not found".
-async fn connect_vol(cx: &Context<'_>, data: &IscsiData) -> Result<Option<DeviceName>, BrickError> {
-    let portal = &data.target_portal;
-    let session = match connect_to_iscsi_portal(cx, data).await {
+pub(super) async fn connect_vol(
+    cx: &Context<'_>,
+    path: &IscsiPath,
+    auth: Option<&Chap>,
+    progress: &Progress,
+) -> Result<Option<DeviceName>, BrickError> {
+    let portal = &path.portal;
+    let session = match connect_to_iscsi_portal(cx, path, auth).await {
         Ok(session) => session,
         Err(e) => {
             cx.error(format!("Exception connecting to {portal}: {e}"));
             None
         }
     };
-    let Some((sid, manual_scan)) = session else {
-        cx.warning(format!("Failed to connect to iSCSI portal {portal}."));
-        return Ok(None);
+    progress.logins_done.set(progress.logins_done.get() + 1);
+    let found = match session {
+        Some((sid, manual_scan)) => wait_for_device(cx, path, sid, manual_scan, progress).await?,
+        None => {
+            cx.warning(format!("Failed to connect to iSCSI portal {portal}."));
+            None
+        }
     };
-    let found = wait_for_device(cx, data, sid, manual_scan).await?;
-    if found.is_none() {
-        cx.warning(format!(
+    match &found {
+        Some(device) => progress.found.borrow_mut().push(device.clone()),
+        None if session.is_some() => cx.warning(format!(
             "LUN {} on iSCSI portal {portal} not found on sysfs after logging in.",
-            data.target_lun
-        ));
+            path.lun
+        )),
+        None => {}
     }
+    progress.stopped.set(progress.stopped.get() + 1);
     Ok(found)
 }
 
 /// Looks every second; scans at once when iscsid does not, then after 4, 9, 16 s… more.
 async fn wait_for_device(
     cx: &Context<'_>,
-    data: &IscsiData,
+    path: &IscsiPath,
     sid: Sid,
     manual_scan: bool,
+    progress: &Progress,
 ) -> Result<Option<DeviceName>, BrickError> {
     let limit = i64::from(cx.conf().num_volume_scan_tries);
     // The first scan of the manual mode does not count.
@@ -122,12 +160,12 @@ async fn wait_for_device(
         return Ok(None);
     }
     for _ in 0..LOOKS {
-        match look(cx, data, sid, &mut hctl, &mut rescans, &mut next_scan).await {
+        match look(cx, path, sid, &mut hctl, &mut rescans, &mut next_scan).await {
             Ok(Some(device)) => return Ok(Some(device)),
             Ok(None) => {}
-            Err(e) => cx.error(format!("Exception scanning {}: {e}", data.target_portal)),
+            Err(e) => cx.error(format!("Exception scanning {}: {e}", path.portal)),
         }
-        if rescans > limit {
+        if rescans > limit || progress.stop_connecting.get() {
             break;
         }
         cx.port.sleep(Duration::from_secs(1)).await?;
@@ -138,7 +176,7 @@ async fn wait_for_device(
 
 async fn look(
     cx: &Context<'_>,
-    data: &IscsiData,
+    path: &IscsiPath,
     sid: Sid,
     known: &mut Option<Hctl>,
     rescans: &mut i64,
@@ -147,7 +185,7 @@ async fn look(
     if known.is_none() {
         *known = cx.call(SessionHctl { sid }).await?;
     }
-    let Some(hctl) = known.map(|h| Hctl { lun: data.target_lun, ..h }) else { return Ok(None) };
+    let Some(hctl) = known.map(|h| Hctl { lun: path.lun, ..h }) else { return Ok(None) };
     if *next_scan <= 0 {
         *rescans += 1;
         // A scan that fails has used up one of the rescans and is due again a second later.
@@ -161,14 +199,15 @@ async fn look(
 /// `_connect_to_iscsi_portal`: the session and whether we must scan, or none when login failed.
 async fn connect_to_iscsi_portal(
     cx: &Context<'_>,
-    data: &IscsiData,
+    path: &IscsiPath,
+    auth: Option<&Chap>,
 ) -> Result<Option<(Sid, bool)>, BrickError> {
-    let (portal, iqn) = (&data.target_portal, &data.target_iqn);
+    let IscsiPath { portal, iqn, .. } = path;
     let name = format!("os-brick-connect_to_iscsi_portal-{portal}-{iqn}");
     let body = pin!(async {
         let mut attempt = 1;
         loop {
-            match connect_to_iscsi_portal_unsafe(cx, data).await {
+            match connect_to_iscsi_portal_unsafe(cx, path, auth).await {
                 Err(BrickError::BrickException { .. }) if attempt < ATTEMPTS => {
                     cx.port.sleep(pause(attempt)).await?;
                     attempt += 1;
@@ -182,9 +221,10 @@ async fn connect_to_iscsi_portal(
 
 async fn connect_to_iscsi_portal_unsafe(
     cx: &Context<'_>,
-    data: &IscsiData,
+    path: &IscsiPath,
+    auth: Option<&Chap>,
 ) -> Result<Option<(Sid, bool)>, BrickError> {
-    let target = Target { portal: &data.target_portal, iqn: &data.target_iqn };
+    let target = Target { portal: &path.portal, iqn: &path.iqn };
     // What it prints decides, not the exit code.
     let shown = execute(cx, || target.node(), &[0, 21, 255]).await?;
     if !shown.stderr.is_empty() {
@@ -199,7 +239,7 @@ async fn connect_to_iscsi_portal_unsafe(
     let set = execute(cx, || target.update("node.session.scan", plain("manual")), ANY).await?;
     let manual_scan = set.stderr.is_empty();
     cx.process.set_manual_scan(manual_scan);
-    set_chap(cx, target, data.auth.as_ref()).await?;
+    set_chap(cx, target, auth).await?;
 
     for _ in 0..LOGIN_ROUNDS {
         if let Some(sid) = find_session(cx, target).await? {

@@ -86,6 +86,41 @@ pub fn discoverydb<'a>(stdout: &'a str, portal: &str) -> Vec<(&'a str, &'a str)>
     found
 }
 
+/// The (portal, target) pairs that `iscsiadm -m discovery` prints, other lines left out.
+///
+/// 1.12 kept the tag of the portal group (`10.0.0.1:3260,1`), which iscsiadm takes for the same
+/// portal.
+pub fn sendtargets(stdout: &str) -> Vec<(&str, &str)> {
+    stdout.lines().filter_map(discovered).collect()
+}
+
+fn discovered(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let (portal, iqn) = (words.next()?, words.next()?);
+    let portal = portal.split(',').next()?;
+    (words.next().is_none() && iqn.starts_with("iqn.")).then_some((portal, iqn))
+}
+
+/// (target, `node.startup`) of every record in the output of `iscsiadm -m node --op show`.
+pub fn node_startups(stdout: &str) -> Vec<(&str, &str)> {
+    let value = |line: &str, key: &str| line.trim().starts_with(key);
+    let mut found = Vec::new();
+    let (mut iqn, mut startup) = (None, None);
+    for line in stdout.lines() {
+        let last = line.split_ascii_whitespace().nth(2);
+        if value(line, "node.name ") {
+            iqn = last;
+        } else if value(line, "node.startup ") {
+            startup = last;
+        }
+        if let (Some(i), Some(s)) = (iqn, startup) {
+            found.push((i, s));
+            (iqn, startup) = (None, None);
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +145,20 @@ mod tests {
         assert!(has_node(out, "10.0.0.1:3260", "iqn.a"));
         assert!(!has_node(out, "10.0.0.1:3260", "iqn.b"));
         assert!(!has_node(out, "[]:3260", "iqn.a"));
+    }
+
+    #[test]
+    fn a_discovery_gives_portals_without_their_tag_and_leaves_noise_out() {
+        let out =
+            "iscsiadm: a warning of five words\n10.0.0.1:3260,1 iqn.a\n10.0.0.2:3260,1 eui.b\n";
+        assert_eq!(sendtargets(out), [("10.0.0.1:3260", "iqn.a")]);
+    }
+
+    #[test]
+    fn every_record_of_a_portal_gives_its_startup() {
+        let out = "# BEGIN RECORD 2.1.8\nnode.name = iqn.a\nnode.tpgt = 1\nnode.startup = automatic\n\
+                   # END RECORD\n# BEGIN RECORD 2.1.8\nnode.name = iqn.b\nnode.startup = manual\n";
+        assert_eq!(node_startups(out), [("iqn.a", "automatic"), ("iqn.b", "manual")]);
     }
 
     const DISCOVERYDB: &str = "\

@@ -8,7 +8,7 @@ use castoff_ports::{DeviceName, Iqn, Portal};
 
 use super::BrickError;
 use super::error::Chainer;
-use super::execute::{Attempts, OK, execute, execute_attempts, usual};
+use super::execute::{OK, execute, execute_attempts, flush_attempts, usual};
 use crate::context::Context;
 use crate::policy::RemovalWait;
 
@@ -67,13 +67,8 @@ pub(crate) async fn remove_scsi_device(
 /// `flush_device_io`. os-brick bug 1502534: 1.12 logs a failure and goes on, and the write is lost.
 async fn flush_device_io(cx: &Context<'_>, device: &DeviceName) -> Result<(), BrickError> {
     let flush = cx.policy().flush;
-    let how = Attempts {
-        attempts: flush.attempts,
-        interval: Some(Duration::from_secs(flush.interval_s.into())),
-        timeout: flush.timeout_s.map(|s| Duration::from_secs(s.into())),
-    };
     let command = || FlushBufs { device: device.clone() };
-    match execute_attempts(cx, command, OK, how).await {
+    match execute_attempts(cx, command, OK, flush_attempts(cx)).await {
         Ok(_) => Ok(()),
         Err(e) => {
             cx.warning(format!("Failed to flush IO buffers prior to removing device: {e}"));

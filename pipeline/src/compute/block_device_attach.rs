@@ -154,7 +154,7 @@ impl Attaching<'_> {
 
     /// `DriverVolumeBlockDevice.save`.
     async fn save(&self, info: Option<ConnectionInfo>) -> Result<(), NovaError> {
-        let update = BdmUpdate { attachment_id: None, connection_info: info.map(Box::new) };
+        let update = BdmUpdate { connection_info: info.map(Box::new), ..BdmUpdate::default() };
         Ok(self.cx.call(BdmSave { id: self.device.bdm.id, update }).await?)
     }
 }

@@ -17,7 +17,7 @@ use castoff_ports::runtime::LockScope;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
-use super::block_device_attach;
+use super::{block_device_attach, delete, pause, power};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::volume_api;
@@ -45,6 +45,42 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
             let bdm = wrap_instance_fault(cx, &instance, pin!(body)).await?;
             Ok(Returned::Bdm(Box::new(bdm)))
         }
+        Method::TerminateInstance { instance, bdms } => {
+            delete::terminate_instance(cx, &instance, bdms).await.map(|()| Returned::None)
+        }
+        Method::RebootInstance { instance, hard } => {
+            power::reboot_instance(cx, &instance, hard).await.map(|()| Returned::None)
+        }
+        Method::StopInstance { instance } => {
+            power::stop_instance(cx, &instance).await.map(|()| Returned::None)
+        }
+        Method::PauseInstance { instance } => {
+            let body = pin!(pause::pause_instance(cx, &instance));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
+            instance_event(cx, &instance, "compute_pause_instance", body).await?;
+            Ok(Returned::None)
+        }
+        Method::UnpauseInstance { instance } => {
+            let body = pin!(pause::unpause_instance(cx, &instance));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
+            instance_event(cx, &instance, "compute_unpause_instance", body).await?;
+            Ok(Returned::None)
+        }
+        Method::SuspendInstance { instance } => {
+            let body = pin!(pause::suspend_instance(cx, &instance));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
+            instance_event(cx, &instance, "compute_suspend_instance", body).await?;
+            Ok(Returned::None)
+        }
+        Method::ResumeInstance { instance } => {
+            let body = pin!(pause::resume_instance(cx, &instance));
+            let body = pin!(wrap_instance_fault(cx, &instance, body));
+            instance_event(cx, &instance, "compute_resume_instance", body).await?;
+            Ok(Returned::None)
+        }
+        Method::StartInstance { instance } => {
+            power::start_instance(cx, &instance).await.map(|()| Returned::None)
+        }
     }
 }
 
@@ -58,6 +94,16 @@ pub(crate) async fn wrap_instance_event<T>(
     if !cx.policy().instance_action_events {
         return body.await;
     }
+    instance_event(cx, instance, event, body).await
+}
+
+/// The same where both generations write it: delete, reboot, stop and start have always had theirs.
+pub(super) async fn instance_event<T>(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    event: &'static str,
+    body: impl Future<Output = Result<T, NovaError>>,
+) -> Result<T, NovaError> {
     cx.call(EventStart { instance: instance.clone(), event: event.to_owned() }).await?;
     let outcome = body.await;
     let result = if outcome.is_ok() { EventResult::Success } else { EventResult::Error };
@@ -66,7 +112,7 @@ pub(crate) async fn wrap_instance_event<T>(
 }
 
 /// The decorator `wrap_instance_fault`: a row for every exception but InstanceNotFound.
-async fn wrap_instance_fault<T>(
+pub(super) async fn wrap_instance_fault<T>(
     cx: &Context<'_>,
     instance: &InstanceId,
     body: impl Future<Output = Result<T, NovaError>>,
@@ -86,7 +132,7 @@ async fn wrap_instance_fault<T>(
 }
 
 /// `utils.synchronized(instance.uuid)`.
-async fn synchronized<T>(
+pub(super) async fn synchronized<T>(
     cx: &Context<'_>,
     instance: &InstanceId,
     body: impl Future<Output = Result<T, NovaError>>,
@@ -221,6 +267,8 @@ mod tests {
             boot_index: None,
             attachment_id: None,
             connection_info: None,
+            delete_on_termination: false,
+            tag: None,
         }
     }
 

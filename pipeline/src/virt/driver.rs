@@ -5,6 +5,7 @@ use castoff_ports::cinder::{ConnectionInfo, Connector};
 use castoff_ports::novadb::Bdm;
 
 use super::libvirt;
+pub use super::libvirt::lifecycle::Destroy;
 use crate::conf::ComputeDriver;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -46,5 +47,54 @@ pub async fn attach_volume(
         ComputeDriver::Libvirt => {
             libvirt::driver::attach_volume(cx, info, instance, mountpoint).await
         }
+    }
+}
+
+/// Kills a guest and disconnects its volumes; `volumes` are those with a connection_info.
+pub async fn destroy(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: &[Bdm],
+    how: Destroy,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::destroy(cx, instance, volumes, how).await,
+    }
+}
+
+/// Reboots a guest: `reboot_type` SOFT falls back to HARD.
+pub async fn reboot(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: Vec<Bdm>,
+    hard: bool,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::reboot(cx, instance, volumes, hard).await,
+    }
+}
+
+/// Powers a guest off, by its power button first.
+pub async fn power_off(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::power_off(cx, instance).await,
+    }
+}
+
+/// Powers a guest on, from a config made anew of its BDMs.
+pub async fn power_on(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::hard_reboot(cx, instance, volumes).await,
+    }
+}
+
+/// Whether the guest runs; one that the hypervisor does not know does not.
+pub async fn is_running(cx: &Context<'_>, instance: &InstanceId) -> Result<bool, NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::is_running(cx, instance).await,
     }
 }

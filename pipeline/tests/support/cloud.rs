@@ -86,6 +86,8 @@ pub(crate) fn bdm(attachment: Option<&str>) -> Bdm {
         boot_index: None,
         attachment_id: attachment.map(Into::into),
         connection_info: Some(connection_info()),
+        delete_on_termination: false,
+        tag: None,
     }
 }
 
@@ -96,6 +98,7 @@ pub(crate) fn connection_info() -> ConnectionInfo {
             target_portal: "10.0.0.1:3260".into(),
             target_iqn: "iqn.t".into(),
             target_lun: Lun(1),
+            paths: vec![],
             volume_id: "v1".into(),
             device_path: Some("/dev/sdb".to_owned()),
             encrypted: false,
@@ -257,6 +260,13 @@ impl Cloud {
             Call::ServiceByHost(c) => {
                 Reply::ServiceByHost(Service { host: c.host, up: self.service_up })
             }
+            Call::InstanceSave(_) => Reply::InstanceSave(()),
+            Call::GetServerDetails(_) => Reply::GetServerDetails(Default::default()),
+            Call::InstancesByProject(_) => {
+                Reply::InstancesByProject(self.instance.iter().cloned().collect())
+            }
+            Call::ServicesAll(_) => Reply::ServicesAll(vec![]),
+            other @ Call::InstanceDestroy(_) => panic!("no script for {}", other.name()),
         })
     }
 
@@ -322,6 +332,7 @@ impl Cloud {
             Call::SecretLookupByUsage(_) => {
                 return Err(Refusal::libvirt(error::NO_SECRET, "Secret not found"));
             }
+            other => panic!("no script for {}", other.name()),
         })
     }
 }

@@ -171,3 +171,52 @@ fn a_scsi_host_is_scanned_only_for_a_named_target() {
         assert!(scan(other).is_err(), "host{other}");
     }
 }
+
+fn map(machine: &fake::Host, number: u32, wwid: &str, paths: &[&str]) {
+    let dm = format!("sys/block/dm-{number}");
+    machine.write(&format!("{dm}/dm/name"), &format!("mpath{number}\n"));
+    machine.write(&format!("{dm}/dm/uuid"), &format!("mpath-{wwid}\n"));
+    for path in paths {
+        machine.write(&format!("{dm}/slaves/{path}"), "");
+    }
+}
+
+#[test]
+fn a_map_is_removed_or_reloaded_only_when_every_path_of_it_is_ours() {
+    let (guard, machine) = (guard(), machine());
+    let flush = |name: &str| {
+        let call = host::Call::MultipathFlush(host::MultipathFlush { map: name.to_owned() });
+        guard.host(&call, &machine.sysfs())
+    };
+    let reload =
+        || guard.host(&host::Call::MultipathReload(host::MultipathReload {}), &machine.sysfs());
+    map(&machine, 0, "3600a", &["sdb"]);
+    assert_eq!((flush("mpath0"), reload()), (Ok(Presence::Named), Ok(Presence::Named)));
+    map(&machine, 1, "3600b", &["sdb", "sdc"]);
+    map(&machine, 2, "3600c", &[]);
+    assert!(flush("mpath1").is_err() && flush("mpath2").is_err() && reload().is_err());
+    assert_eq!(flush("mpath9"), Ok(Presence::Gone));
+    machine.write("sys/block/dm-3/dm/name", "vg-root\n");
+    machine.write("sys/block/dm-3/dm/uuid", "LVM-x\n");
+    machine.write("sys/block/dm-3/slaves/sdb", "");
+    assert!(flush("vg-root").is_err(), "a logical volume is no multipath map");
+}
+
+#[test]
+fn a_wwid_is_added_only_when_a_disk_of_ours_has_it() {
+    let (guard, machine) = (guard(), machine());
+    machine.write("sys/block/sdb/device/wwid", "naa.600a\n");
+    machine.write("sys/block/sdc/device/wwid", "naa.600b\n");
+    let add = |wwid: &str| {
+        let call = host::Call::MultipathAddWwid(host::MultipathAddWwid { wwid: wwid.to_owned() });
+        guard.host(&call, &machine.sysfs())
+    };
+    assert_eq!(add("3600a"), Ok(Presence::Named));
+    assert!(add("3600b").is_err());
+}
+
+#[test]
+fn a_discovery_is_refused_because_it_writes_other_targets_records() {
+    let call = iscsi::Call::Discover(iscsi::Discover { portal: "10.0.0.1:3260".into() });
+    assert!(guard().iscsi(&call).is_err());
+}

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::World;
-use castoff_pipeline::{NovaProcess, nova_api, nova_compute};
+use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute};
 use castoff_ports::fault::FaultLayer;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{
-    Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, SimTime, nova, rpc,
+    Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, RequestId, SimTime, nova,
+    rpc,
 };
 use futures::future::LocalBoxFuture;
 
@@ -158,18 +159,40 @@ impl Hooks for Processes {
         match process {
             Process::NovaApi => *self.api.borrow_mut() = fresh,
             Process::NovaCompute => {
-                *self.compute.borrow_mut() = fresh;
+                *self.compute.borrow_mut() = fresh.clone();
                 let mut world = core.world.borrow_mut();
                 world.novadb.set_service_up(&crate::prepare::compute_host(), true);
-                world.broker.consumer_up();
-                let waiting = world.broker.queued();
                 drop(world);
-                for _ in 0..waiting {
-                    core.schedule_delivery();
-                }
+                let port = self.port(core, process, &starting(), Auth::default());
+                let started = core.clone();
+                core.spawn(
+                    process,
+                    Box::pin(async move {
+                        init_host(&fresh, &port).await;
+                        // Only now does its RPC server open.
+                        let mut world = started.world.borrow_mut();
+                        world.broker.consumer_up();
+                        let waiting = world.broker.queued();
+                        drop(world);
+                        for _ in 0..waiting {
+                            started.schedule_delivery();
+                        }
+                    }),
+                );
             }
             Process::Client => {}
         }
+    }
+}
+
+/// What nova-compute does of its own accord when it starts has no user's request.
+fn starting() -> CallCx {
+    CallCx {
+        process: Process::NovaCompute,
+        incarnation: 0,
+        request: RequestId(0),
+        auth: Auth::default(),
+        deadline: None,
     }
 }
 

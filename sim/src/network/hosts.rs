@@ -8,7 +8,7 @@ use std::time::Duration;
 use castoff_model::broker::Message;
 use castoff_model::wire;
 use castoff_model::wire::nova::{nova_answer, nova_request};
-use castoff_pipeline::{nova_api, nova_compute};
+use castoff_pipeline::{init_host, nova_api, nova_compute};
 use castoff_ports::rpc::{self, Method};
 use castoff_ports::{Auth, Call, CallCx, Failure, Iqn, Portal, Process, Refusal, Reply, RequestId};
 use tokio::sync::{Notify, oneshot};
@@ -227,6 +227,14 @@ async fn feed(shared: &Rc<Shared>, stream: TcpStream) {
 }
 
 async fn compute(shared: Rc<Shared>) -> turmoil::Result {
+    let starting = caller(Process::NovaCompute, RequestId(0), Auth::default());
+    if shared.is_restarted(Process::NovaCompute)
+        && let Some(port) = shared.port(Process::NovaCompute, &starting)
+    {
+        let work = shared.work();
+        init_host(&shared.process(Process::NovaCompute), &port).await;
+        drop(work);
+    }
     loop {
         if let Ok(stream) = TcpStream::connect(BROKER).await {
             consume(&shared, stream).await;

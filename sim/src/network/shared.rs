@@ -231,6 +231,11 @@ impl Shared {
         self.world.borrow_mut().novadb.set_service_up(&prepare_host(), up);
     }
 
+    /// Whether a process has been started more than once: the first start was before the run.
+    pub(super) fn is_restarted(&self, process: Process) -> bool {
+        self.lives[process as usize].get().0 > 0
+    }
+
     /// The memory of a pipeline's process.
     pub(super) fn process(&self, process: Process) -> Rc<NovaProcess> {
         self.processes[process as usize].borrow().clone()

@@ -51,6 +51,9 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
             found.push(format!("{} of volume {} is left on the host", disk.name, disk.volume));
         }
     }
+    for map in world.kernel.maps().iter().filter(|m| m.paths.is_empty()) {
+        found.push(format!("map {} of volume {} has no path", map.name, map.volume));
+    }
     for session in world.kernel.sessions() {
         if !world.kernel.devices().any(|d| d.sid == session.sid) {
             found.push(format!("session {} to {} has no disk", session.sid, session.iqn));

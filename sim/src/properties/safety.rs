@@ -125,8 +125,9 @@ fn unmap_after_remove(checker: &mut Checker, world: &World, now: SimTime, volume
 
 /// S05, at the unmap.
 fn no_lost_ack_at_unmap(checker: &mut Checker, world: &World, now: SimTime, volume: &VolumeId) {
-    let dirty: usize =
-        world.kernel.devices().filter(|d| d.volume == *volume).map(|d| d.dirty.len()).sum();
+    let disks = world.kernel.devices().filter(|d| d.volume == *volume).map(|d| d.dirty.len());
+    let maps = world.kernel.maps().iter().filter(|m| m.volume == *volume).map(|m| m.dirty.len());
+    let dirty: usize = disks.chain(maps).sum();
     if dirty > 0 {
         checker.broken(
             "S05",

@@ -1,13 +1,13 @@
 //! `nova.virt.libvirt.driver.LibvirtDriver`: volumes of a guest (A10, A13; attach A5).
 
 use castoff_ports::cinder::{ConnectionInfo, Connector};
-use castoff_ports::libvirt::{GuestDisk, LookupByUuid, SecretLookupByUsage, error};
+use castoff_ports::libvirt::{GuestDisk, LookupByUuid, error};
 use castoff_ports::novadb::{Bdm, GetInstance};
 use castoff_ports::{Alias, Failure, InstanceId, Refusal, VolumeId};
 
-use super::guest::{Guest, get_guest, libvirt_error};
-use super::unplug;
+use super::guest::{Guest, get_guest};
 use super::volume::{VolumeDriver, get_volume_driver};
+use super::{encryptor, unplug};
 use crate::brick;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -38,7 +38,12 @@ pub async fn detach_volume(
     let volume_id = info.map(|i| i.serial.as_ref().unwrap_or(&i.data.volume_id));
     let unplugged = async {
         let guest = get_guest(cx, instance).await?;
-        unplug::detach_device(&guest, disk_dev, volume_id).await
+        unplug::detach_device(&guest, disk_dev, volume_id).await?;
+        // nova bug 1642628: not before the guest has let go.
+        match info {
+            Some(info) => encryptor::detach_volume(cx, info).await,
+            None => Ok(()),
+        }
     };
     match unplugged.await {
         Ok(()) => {}
@@ -57,11 +62,11 @@ pub async fn detach_volume(
         }
         Err(e) => return Err(e),
     }
-    disconnect_volume(cx, &bdm.volume_id, info).await
+    disconnect_volume(cx, &bdm.volume_id, info, How::default()).await
 }
 
 /// The last part of `/dev/vdb`.
-fn disk_dev(mountpoint: &str) -> &str {
+pub(super) fn disk_dev(mountpoint: &str) -> &str {
     mountpoint.rsplit('/').next().unwrap_or(mountpoint)
 }
 
@@ -69,11 +74,21 @@ fn disappeared(cx: &Context<'_>, instance: &InstanceId) {
     cx.warning(format!("During detach_volume, instance {instance} disappeared."));
 }
 
+/// How a volume is disconnected from the host.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How {
+    /// os-brick goes on past a failing step.
+    pub(super) force: bool,
+    /// The guest will be back: its secret stays (`destroy_secrets=False`).
+    pub(super) keep_secret: bool,
+}
+
 /// `_disconnect_volume`: encryptor or secret, other users of a multiattach volume, volume driver.
-async fn disconnect_volume(
+pub(super) async fn disconnect_volume(
     cx: &Context<'_>,
     volume: &VolumeId,
     info: Option<&ConnectionInfo>,
+    how: How,
 ) -> Result<(), NovaError> {
     let Some(info) = info else {
         return Err(NovaError::VolumeDriverNotFound {
@@ -82,8 +97,8 @@ async fn disconnect_volume(
         });
     };
     cx.station("nova.virt.libvirt.driver.LibvirtDriver._disconnect_volume");
-    if cx.policy().secret_lookup {
-        find_secret(cx, volume).await?;
+    if cx.policy().secret_lookup && !how.keep_secret {
+        encryptor::remove_secret(cx, volume).await?;
     }
     cx.station("nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver");
     let driver = get_volume_driver(info)?;
@@ -91,17 +106,23 @@ async fn disconnect_volume(
         return Ok(());
     }
     match driver {
-        VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info).await,
+        VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info, how.force).await,
     }
 }
 
-/// `_detach_encryptor`, as far as an unencrypted volume goes: it has no libvirt secret.
-async fn find_secret(cx: &Context<'_>, volume: &VolumeId) -> Result<(), NovaError> {
-    match cx.call(SecretLookupByUsage { volume_id: volume.clone() }).await {
-        Ok(()) => Ok(()),
-        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_SECRET, .. })) => Ok(()),
-        Err(e) => Err(libvirt_error(e)),
+/// `_connect_volume`: the volume driver, then the encryptor, whose failure undoes the first.
+pub(super) async fn connect_volume(
+    cx: &Context<'_>,
+    info: &mut ConnectionInfo,
+) -> Result<(), NovaError> {
+    match get_volume_driver(info)? {
+        VolumeDriver::Iscsi => super::volume::iscsi::connect_volume(cx, info).await?,
     }
+    let Err(e) = encryptor::define_secret(cx, info).await else { return Ok(()) };
+    match get_volume_driver(info)? {
+        VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info, false).await?,
+    }
+    Err(e)
 }
 
 /// `_should_disconnect_target`: a multiattach volume stays while another server here uses it.
@@ -143,12 +164,10 @@ pub async fn attach_volume(
 ) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.driver.LibvirtDriver.attach_volume");
     let guest = get_guest(cx, instance).await?;
-    match get_volume_driver(info)? {
-        VolumeDriver::Iscsi => super::volume::iscsi::connect_volume(cx, info).await?,
-    }
+    connect_volume(cx, info).await?;
     let Err(e) = attach_device(&guest, info, disk_dev(mountpoint)).await else { return Ok(()) };
     cx.error(format!("Failed to attach volume at mountpoint {mountpoint}: failed to {e}"));
-    disconnect_volume(cx, &info.data.volume_id, Some(info)).await?;
+    disconnect_volume(cx, &info.data.volume_id, Some(info), How::default()).await?;
     Err(e)
 }
 
@@ -160,15 +179,8 @@ async fn attach_device(
 ) -> Result<(), NovaError> {
     let cx = guest.cx;
     let live = guest.is_live().await?;
-    let volume_id = &info.data.volume_id;
-    let alias = || Alias::new(format!("ua-{volume_id}"));
-    let disk = GuestDisk {
-        target_dev: target_dev.to_owned(),
-        source_dev: info.data.device_path.clone().unwrap_or_default(),
-        serial: info.serial.clone(),
-        alias: cx.policy().alias_lookup.then(alias),
-    };
-    match guest.attach_device(disk, live).await {
+    encryptor::attach_volume(cx, info).await?;
+    match guest.attach_device(guest_disk(cx, info, target_dev), live).await {
         Err(NovaError::Libvirt(Refusal::Libvirt { code: error::OPERATION_FAILED, .. }))
             if cx.policy().attach_busy_error =>
         {
@@ -176,6 +188,17 @@ async fn attach_device(
             Err(NovaError::DeviceIsBusy { device, instance })
         }
         other => other,
+    }
+}
+
+/// `_get_volume_config`: the `<disk>` of a connected volume.
+pub(super) fn guest_disk(cx: &Context<'_>, info: &ConnectionInfo, target_dev: &str) -> GuestDisk {
+    let alias = || Alias::new(format!("ua-{}", info.data.volume_id));
+    GuestDisk {
+        target_dev: target_dev.to_owned(),
+        source_dev: info.data.device_path.clone().unwrap_or_default(),
+        serial: info.serial.clone(),
+        alias: cx.policy().alias_lookup.then(alias),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use castoff_ports::cinder::ConnectionInfo;
 
-use crate::brick::{BrickError, connector};
+use crate::brick::BrickError;
+use crate::brick::connector::{self, Disconnect};
 use crate::context::Context;
 use crate::error::NovaError;
 
@@ -14,9 +15,14 @@ pub async fn connect_volume(cx: &Context<'_>, info: &mut ConnectionInfo) -> Resu
 }
 
 /// `disconnect_volume`: a device that is not there counts as disconnected.
-pub async fn disconnect_volume(cx: &Context<'_>, info: &ConnectionInfo) -> Result<(), NovaError> {
+pub async fn disconnect_volume(
+    cx: &Context<'_>,
+    info: &ConnectionInfo,
+    force: bool,
+) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.volume.iscsi.LibvirtISCSIVolumeDriver.disconnect_volume");
-    match connector::disconnect_volume(cx, &info.data, false).await {
+    let how = Disconnect { force, ignore_errors: false };
+    match connector::disconnect_volume(cx, &info.data, how).await {
         Err(e @ BrickError::VolumeDeviceNotFound { .. }) => {
             cx.warning(format!("Ignoring VolumeDeviceNotFound: failed to {e}"));
             Ok(())

@@ -1,0 +1,131 @@
+//! `ComputeManager.terminate_instance`: the guest, its volumes on the host, then cinder (B3).
+//!
+//! It asks neither for os-begin_detaching nor for os-roll_detaching, and swallows every error of
+//! cinder: it works whatever a volume's status is, and so mends a detach that got stuck. The BDMs
+//! are those that nova-api read: what was attached since is not disconnected, and its row goes with
+//! the server (B5).
+
+use std::pin::pin;
+
+use castoff_ports::libvirt::PowerState;
+use castoff_ports::novadb::{Bdm, InstanceDestroy, InstanceSave, InstanceUpdate, VmState};
+use castoff_ports::runtime::LockScope;
+use castoff_ports::{InstanceId, VolumeId};
+use futures::future::LocalBoxFuture;
+
+use super::manager::{instance_event, synchronized, wrap_instance_fault};
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::policy::VolumeApi;
+use crate::virt::driver::Destroy;
+use crate::{virt, volume_api};
+
+/// `terminate_instance(instance, bdms)`.
+pub(super) async fn terminate_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdms: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    cx.station("nova.compute.manager.ComputeManager.terminate_instance");
+    let body = pin!(async {
+        let deleted = match delete_instance(cx, instance, bdms).await {
+            // Somebody else has deleted it meanwhile.
+            Err(NovaError::InstanceNotFound { .. }) => Ok(()),
+            other => other,
+        };
+        if let Err(e) = &deleted {
+            cx.error(format!("Setting instance vm_state to ERROR: failed to {e}"));
+            save(cx, instance, InstanceUpdate::vm_state(VmState::Error)).await?;
+        }
+        deleted
+    });
+    let body = pin!(synchronized(cx, instance, body));
+    let body = pin!(wrap_instance_fault(cx, instance, body));
+    instance_event(cx, instance, "compute_terminate_instance", body).await
+}
+
+/// `_delete_instance`; the row of the server goes last, and every BDM with it.
+pub(super) async fn delete_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdms: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    let shared: Vec<VolumeId> = bdms
+        .iter()
+        .filter(|b| b.connection_info.as_ref().is_some_and(|i| i.multiattach))
+        .filter(|_| cx.policy().multiattach_count)
+        .map(|b| b.volume_id.clone())
+        .collect();
+    let body = pin!(async {
+        shutdown_instance(cx, instance, bdms).await?;
+        let power_state = Some(None::<PowerState>);
+        let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Deleted) };
+        save(cx, instance, update).await?;
+        Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
+    });
+    with_locks(cx, &shared, body).await
+}
+
+/// One delete of a multiattach volume's servers at a time, or each would count the other's
+/// attachment and nobody would disconnect.
+fn with_locks<'a>(
+    cx: &'a Context<'_>,
+    volumes: &'a [VolumeId],
+    body: std::pin::Pin<&'a mut (dyn Future<Output = Result<(), NovaError>> + 'a)>,
+) -> LocalBoxFuture<'a, Result<(), NovaError>> {
+    match volumes.split_first() {
+        None => Box::pin(body),
+        Some((volume, rest)) => Box::pin(async move {
+            let name = format!("multi_attach_volume_{volume}");
+            cx.port.locked(&name, LockScope::InProcess, with_locks(cx, rest, body)).await
+        }),
+    }
+}
+
+/// `_shutdown_instance`: the driver's errors end it, cinder's never do.
+async fn shutdown_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdms: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    cx.station("nova.compute.manager.ComputeManager._shutdown_instance");
+    // An attach that has not saved its connection_info is not disconnected (B3).
+    let (connected, waiting): (Vec<Bdm>, Vec<Bdm>) =
+        bdms.into_iter().partition(|b| b.connection_info.is_some());
+    virt::driver::destroy(cx, instance, &connected, Destroy::ForGood).await?;
+    for bdm in connected.iter().chain(&waiting) {
+        if let Err(e) = release_volume(cx, instance, bdm).await {
+            cx.warning(format!(
+                "Ignoring unknown exception for volume {}: failed to {e}",
+                bdm.volume_id
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn release_volume(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+) -> Result<(), NovaError> {
+    if let Some(attachment) = &bdm.attachment_id
+        && cx.policy().volume_api == VolumeApi::Attachments
+    {
+        return volume_api::attachment_delete(cx, attachment).await;
+    }
+    let connector = virt::driver::get_volume_connector(cx).await?;
+    volume_api::terminate_connection(cx, &bdm.volume_id, &connector).await?;
+    volume_api::detach(cx, &bdm.volume_id, Some(instance), None).await
+}
+
+/// `instance.save()`, whatever its task_state is.
+pub(super) async fn save(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    update: InstanceUpdate,
+) -> Result<(), NovaError> {
+    let expected_task_state = Vec::new();
+    let update = Box::new(update);
+    Ok(cx.call(InstanceSave { uuid: instance.clone(), update, expected_task_state }).await?)
+}

@@ -1,0 +1,129 @@
+//! `ComputeManager.reboot_instance`, `stop_instance`, `start_instance`, as far as volumes go (C).
+//!
+//! nova-api sets a task_state for each, which refuses every attach and detach that comes after;
+//! one that is past the API goes on. Which of them wait for it is a matter of the server's lock:
+//! reboot has it since 2026.1 alone, stop in both generations, start in neither.
+
+use std::pin::pin;
+
+use castoff_ports::InstanceId;
+use castoff_ports::libvirt::PowerState;
+use castoff_ports::novadb::{Bdm, BdmsByInstance, InstanceUpdate, VmState};
+
+use super::delete::save;
+use super::manager::{instance_event, synchronized, wrap_instance_fault};
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::virt;
+
+/// `reboot_instance(instance, block_device_info, reboot_type)`.
+pub(super) async fn reboot_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    hard: bool,
+) -> Result<(), NovaError> {
+    cx.station("nova.compute.manager.ComputeManager.reboot_instance");
+    let body = pin!(do_reboot_instance(cx, instance, hard));
+    let body = pin!(async {
+        if cx.policy().reboot_lock { synchronized(cx, instance, body).await } else { body.await }
+    });
+    let body = pin!(wrap_instance_fault(cx, instance, body));
+    instance_event(cx, instance, "compute_reboot_instance", body).await
+}
+
+/// The reboot itself, for the message and for init_host.
+pub(super) async fn do_reboot_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    hard: bool,
+) -> Result<(), NovaError> {
+    let started = if hard { "reboot_started_hard" } else { "reboot_started" };
+    save(cx, instance, InstanceUpdate::task_state(Some(started))).await?;
+    let volumes = block_device_info(cx, instance).await?;
+    match virt::driver::reboot(cx, instance, volumes, hard).await {
+        Ok(()) => active(cx, instance).await,
+        Err(e) => {
+            // A guest that runs after all is active; the error is a fault all the same.
+            if virt::driver::is_running(cx, instance).await.unwrap_or(false) {
+                active(cx, instance).await?;
+            } else {
+                save(cx, instance, InstanceUpdate::vm_state(VmState::Error)).await?;
+            }
+            Err(e)
+        }
+    }
+}
+
+/// `_get_instance_block_device_info`: rows without a connection_info are left out.
+async fn block_device_info(cx: &Context<'_>, instance: &InstanceId) -> Result<Vec<Bdm>, NovaError> {
+    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    bdms.retain(|b| b.connection_info.is_some());
+    Ok(bdms)
+}
+
+async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let power_state = Some(Some(PowerState::Running));
+    let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Active) };
+    save(cx, instance, update).await
+}
+
+/// `stop_instance(instance, clean_shutdown=True)`: volumes stay connected.
+pub(super) async fn stop_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    cx.station("nova.compute.manager.ComputeManager.stop_instance");
+    let body = pin!(do_stop_instance(cx, instance));
+    let body = pin!(reverts_task_state(cx, instance, body));
+    let body = pin!(synchronized(cx, instance, body));
+    let body = pin!(wrap_instance_fault(cx, instance, body));
+    instance_event(cx, instance, "compute_stop_instance", body).await
+}
+
+/// The stop itself, for the message and for init_host.
+pub(super) async fn do_stop_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    virt::driver::power_off(cx, instance).await?;
+    let power_state = Some(Some(PowerState::Shutdown));
+    let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Stopped) };
+    save(cx, instance, update).await
+}
+
+/// `start_instance(instance)`: libvirt's power_on is a hard reboot.
+pub(super) async fn start_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    cx.station("nova.compute.manager.ComputeManager.start_instance");
+    let body = pin!(do_start_instance(cx, instance));
+    let body = pin!(reverts_task_state(cx, instance, body));
+    let body = pin!(wrap_instance_fault(cx, instance, body));
+    instance_event(cx, instance, "compute_start_instance", body).await
+}
+
+/// The start itself, for the message and for init_host.
+pub(super) async fn do_start_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    let volumes = block_device_info(cx, instance).await?;
+    virt::driver::power_on(cx, instance, volumes).await?;
+    active(cx, instance).await
+}
+
+/// The decorator `reverts_task_state`: the server is free for the next request.
+async fn reverts_task_state<T>(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    body: impl Future<Output = Result<T, NovaError>>,
+) -> Result<T, NovaError> {
+    let outcome = body.await;
+    if outcome.is_err()
+        && let Err(e) = save(cx, instance, InstanceUpdate::task_state(None)).await
+    {
+        cx.warning(format!("Failed to revert task state for instance: failed to {e}"));
+    }
+    outcome
+}

@@ -1,0 +1,206 @@
+//! `LibvirtDriver.destroy`, `reboot`, `power_off` and `power_on`: what each does to volumes (B4, C).
+//!
+//! Destroying kills the guest first, so nothing is unplugged: the host alone is disconnected. A
+//! hard reboot makes the domain anew from the server's BDMs: a disk without one disappears, and
+//! one whose unplug was half done comes back. Nothing here looks at volume.status.
+
+use std::time::Duration;
+
+use castoff_ports::libvirt::{
+    CleanupWaiters, Create, DefineXml, Destroy as VirDomainDestroy, GetInfo, PowerState, Shutdown,
+    Undefine, error,
+};
+use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate};
+use castoff_ports::{Failure, InstanceId, Refusal};
+
+use super::driver::{How, connect_volume, disconnect_volume, disk_dev, guest_disk};
+use super::encryptor;
+use super::guest::libvirt_error;
+use crate::context::Context;
+use crate::error::NovaError;
+
+/// How often nova looks whether a destroyed domain has gone.
+const DESTROY_POLL: Duration = Duration::from_millis(500);
+/// `[libvirt]wait_soft_reboot_seconds`.
+const SOFT_REBOOT_SECONDS: u32 = 120;
+/// `shutdown_timeout`, and how often the power button is pressed again within it.
+const SHUTDOWN_SECONDS: u32 = 60;
+const SHUTDOWN_RETRY_SECONDS: u32 = 10;
+
+/// How a guest is destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destroy {
+    /// `destroy_disks=True`, for good: an error of a volume is logged.
+    ForGood,
+    /// `destroy_disks=False, destroy_secrets=False`: it comes back; an error of a volume is raised.
+    ToComeBack,
+}
+
+/// `destroy`: the guest, then its volumes on this host, then its config.
+pub async fn destroy(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: &[Bdm],
+    how: Destroy,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.destroy");
+    kill(cx, instance).await?;
+    cleanup(cx, instance, volumes, how).await
+}
+
+/// `_destroy`: virDomainDestroy, until the domain is off or gone.
+async fn kill(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    match cx.call(VirDomainDestroy { instance: instance.clone() }).await {
+        Ok(()) => {}
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => {}
+        Err(Failure::Refused(Refusal::Libvirt { code: error::OPERATION_INVALID, .. }))
+            if !is_running(cx, instance).await? => {}
+        Err(Failure::Refused(Refusal::Libvirt { code: error::OPERATION_TIMEOUT, .. })) => {
+            return Err(NovaError::InstancePowerOffFailure { instance: instance.clone() });
+        }
+        Err(e) => return Err(libvirt_error(e)),
+    }
+    // nova has no bound here either: libvirt has killed QEMU, so it ends.
+    while is_running(cx, instance).await? {
+        cx.port.sleep(DESTROY_POLL).await?;
+    }
+    // Whoever waits for an event of this guest is woken (nova e56cc4f439).
+    if matches!(cx.policy().unplug, crate::policy::Unplug::AwaitEvents { .. }) {
+        cx.call(CleanupWaiters { instance: instance.clone() }).await.map_err(libvirt_error)?;
+    }
+    Ok(())
+}
+
+/// Whether libvirt knows the domain and it is not off.
+pub async fn is_running(cx: &Context<'_>, instance: &InstanceId) -> Result<bool, NovaError> {
+    match cx.call(GetInfo { instance: instance.clone() }).await {
+        Ok(PowerState::Running | PowerState::Paused) => Ok(true),
+        Ok(PowerState::Shutdown | PowerState::Crashed) => Ok(false),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => Ok(false),
+        Err(e) => Err(libvirt_error(e)),
+    }
+}
+
+/// `cleanup`: every volume, then the config.
+async fn cleanup(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: &[Bdm],
+    how: Destroy,
+) -> Result<(), NovaError> {
+    let disconnect = How {
+        force: cx.policy().destroy_forces_disconnect,
+        keep_secret: how == Destroy::ToComeBack,
+    };
+    for bdm in volumes {
+        let info = bdm.connection_info.as_ref();
+        // Outside of what is ignored below (B4).
+        if let Some(info) = info {
+            encryptor::detach_volume(cx, info).await?;
+        }
+        match (disconnect_volume(cx, &bdm.volume_id, info, disconnect).await, how) {
+            (Ok(()), _) => {}
+            (Err(e), Destroy::ForGood) => cx.warning(format!(
+                "Ignoring Volume Error on vol {} during delete: failed to {e}",
+                bdm.volume_id
+            )),
+            (Err(e), Destroy::ToComeBack) => return Err(e),
+        }
+    }
+    undefine(cx, instance).await
+}
+
+/// `_undefine_domain`: a domain that is gone needs none.
+async fn undefine(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    match cx.call(Undefine { instance: instance.clone() }).await {
+        Ok(()) => Ok(()),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => Ok(()),
+        Err(e) => Err(libvirt_error(e)),
+    }
+}
+
+/// `reboot`: a soft one that the guest does not follow becomes a hard one.
+pub async fn reboot(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: Vec<Bdm>,
+    hard: bool,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.reboot");
+    if !hard && soft_reboot(cx, instance).await? {
+        return Ok(());
+    }
+    hard_reboot(cx, instance, volumes).await
+}
+
+/// `_soft_reboot`: off by the power button and on again, with the config that it has.
+async fn soft_reboot(cx: &Context<'_>, instance: &InstanceId) -> Result<bool, NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver._soft_reboot");
+    if !is_running(cx, instance).await? {
+        return Ok(false);
+    }
+    press_power_button(cx, instance).await?;
+    for _ in 0..SOFT_REBOOT_SECONDS {
+        if !is_running(cx, instance).await? {
+            let create = Create { instance: instance.clone() };
+            return cx.call(create).await.map(|()| true).map_err(libvirt_error);
+        }
+        cx.port.sleep(Duration::from_secs(1)).await?;
+    }
+    cx.warning("Failed to soft reboot instance. Trying hard reboot.".to_owned());
+    Ok(false)
+}
+
+/// A guest that goes off by itself in between needs no button.
+async fn press_power_button(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    match cx.call(Shutdown { instance: instance.clone() }).await {
+        Ok(()) => Ok(()),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::OPERATION_INVALID, .. })) => Ok(()),
+        Err(e) => Err(libvirt_error(e)),
+    }
+}
+
+/// `power_off`: clean if the guest follows; its volumes stay connected.
+pub async fn power_off(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.power_off");
+    for second in 0..SHUTDOWN_SECONDS {
+        if !is_running(cx, instance).await? {
+            return Ok(());
+        }
+        if second % SHUTDOWN_RETRY_SECONDS == 0 {
+            press_power_button(cx, instance).await?;
+        }
+        cx.port.sleep(Duration::from_secs(1)).await?;
+    }
+    kill(cx, instance).await
+}
+
+/// `_hard_reboot`, and `power_on`: the domain is made anew from the BDMs.
+///
+/// The BDM's connection_info is trusted: cinder is not asked whether the volume is still exported.
+pub async fn hard_reboot(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    mut volumes: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver._hard_reboot");
+    kill(cx, instance).await?;
+    if cx.policy().reboot_disconnects {
+        cleanup(cx, instance, &volumes, Destroy::ToComeBack).await?;
+    } else {
+        undefine(cx, instance).await?;
+    }
+    let mut disks = Vec::with_capacity(volumes.len());
+    for bdm in &mut volumes {
+        // The first failure is raised; what is connected by then stays connected (C).
+        let Some(info) = &mut bdm.connection_info else { continue };
+        connect_volume(cx, info).await?;
+        let target = disk_dev(bdm.device_name.as_deref().unwrap_or_default());
+        disks.push(guest_disk(cx, info, target));
+        let connection_info = Some(Box::new(info.clone()));
+        let update = BdmUpdate { connection_info, ..BdmUpdate::default() };
+        cx.call(BdmSave { id: bdm.id, update }).await?;
+    }
+    cx.call(DefineXml { instance: instance.clone(), disks }).await.map_err(libvirt_error)?;
+    cx.call(Create { instance: instance.clone() }).await.map_err(libvirt_error)
+}
