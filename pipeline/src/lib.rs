@@ -25,7 +25,7 @@
 //! | cast | none | lost with its consumer: at most once |
 //! | driver_detach | roll_detaching, though the guest may have let go | a second detach finds less |
 //! | terminate_connection, detach (or attachment_delete) | none: stays `detaching` | 404 is done |
-//! | bdm.destroy | none | a reboot destroys BDMs without attachment (2023.2 and later) |
+//! | bdm.destroy | none | stays: a reboot of nova 2023.2 and later would destroy it (not written yet) |
 //!
 //! [`conf`] is nova.conf, [`context`] what every station is given, [`error`] what it may raise.
 
