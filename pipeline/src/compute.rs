@@ -3,7 +3,7 @@
 //! - [`manager`]: `ComputeManager`: dispatch, decorators, lock and BDM.
 //! - [`delete`], [`power`]: terminate_instance; reboot, stop and start, as far as volumes go.
 //! - [`pause`]: pause, unpause, suspend and resume.
-//! - [`init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
+//! - [`mod@init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
 

@@ -2,7 +2,7 @@
 //!
 //! Kept as it was: a failed flush is only logged (bug 1502534), a failed connect cleans nothing
 //! up, the whole session is scanned at login and again by `--rescan`. With multipath the work is
-//! done in [`iscsi_v1_12_multipath`](super::iscsi_v1_12_multipath).
+//! done in [`super::iscsi_v1_12_multipath`].
 
 use std::borrow::Cow;
 use std::pin::pin;
