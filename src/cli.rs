@@ -234,9 +234,15 @@ struct ServeArgs {
     clouds: Option<PathBuf>,
 }
 
+/// Seeds of one row: hours on one core, and a list of chunks that still fits in memory.
+const MAX_SEEDS: u64 = 1_000_000_000;
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let bounds = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     match bounds {
+        Some((a, b)) if a < b && b - a > MAX_SEEDS => {
+            Err(format!("{} seeds are too many: give at most {MAX_SEEDS} at once", b - a))
+        }
         Some((a, b)) if a < b => Ok(a..b),
         Some((a, b)) => Err(format!("{a}..{b} holds no seed: the first must be below the last")),
         None => Err("expected two numbers, for example 0..100".to_owned()),

@@ -159,13 +159,13 @@ fn accounts(prepared: &Prepared) -> Vec<Account> {
     let demo = Account {
         cloud: "castoff",
         username: prepared.user.user.to_string(),
-        password: prepared.user.password.reveal().to_owned(),
+        password: prepared.user.password.clone(),
         project: prepared.user.project.to_string(),
     };
     let admin = Account {
         cloud: "castoff-admin",
         username: "admin".to_owned(),
-        password: "admin-password".to_owned(),
+        password: Secret::new("admin-password"),
         project: demo.project.clone(),
     };
     vec![demo, admin]
@@ -176,7 +176,7 @@ fn open(config: &Config, prepared: &Rc<Prepared>, credentials: &Credentials) -> 
     for admin in credentials.accounts.iter().skip(1) {
         world.keystone.add_user(
             UserId::new(&admin.username),
-            Secret::new(&admin.password),
+            admin.password.clone(),
             ProjectId::new(&admin.project),
             &[Role::Admin],
         );

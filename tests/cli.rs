@@ -130,6 +130,62 @@ after_retry = "detached"
     let identity = out_dir.join("wrong-pike-direct-0.json");
     let trace = std::fs::read_to_string(out_dir.join("wrong-pike-direct-0.trace")).unwrap();
     assert!(trace.contains("S08"), "{trace}");
-    assert!(identity.exists());
+    let again = castoff(&["replay", identity.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), trace, "a replay is the same run");
     assert!(out_dir.join("rows.json").exists());
+}
+
+#[test]
+fn a_planned_fault_that_never_strikes_is_no_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("idle.toml");
+    std::fs::write(
+        &path,
+        r#"
+name = "idle"
+title = "a fault at a call that is never made"
+[[volume]]
+name = "v1"
+[[actor]]
+action = "detach"
+volume = "v1"
+[[fault]]
+at = { process = "nova-api", operation = "cinder::BeginDetaching", nth = 5 }
+strike = { kind = "reply-lost" }
+[expect.pike]
+end = "detached"
+after_retry = "detached"
+"#,
+    )
+    .unwrap();
+    for binding in ["direct", "network"] {
+        let out = castoff(&[
+            "run",
+            path.to_str().unwrap(),
+            "--policy",
+            "pike",
+            "--binding",
+            binding,
+            "--seeds",
+            "0..2",
+        ]);
+        let stdout = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(out.status.code(), Some(3), "{stdout}");
+        assert!(stdout.contains("a planned fault never struck"), "{stdout}");
+    }
+}
+
+#[test]
+fn absurd_numbers_are_refused_or_survived() {
+    refused(&["run", "--seeds", "0..1000000000000"], 2, &["too many"]);
+    let out = castoff(&[
+        "run",
+        "healthy",
+        "--binding",
+        "direct",
+        "--seeds",
+        "18446744073709551614..18446744073709551615",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
 }

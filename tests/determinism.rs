@@ -29,7 +29,7 @@ fn replay(scenario: &str, policy: &str, binding: &str) -> Vec<u8> {
 fn two_processes_write_the_same_trace_of_any_scenario_on_either_binding() {
     for scenario in castoff_scenarios::all() {
         for binding in ["direct", "network"] {
-            for policy in ["pike", "2026.1"] {
+            for policy in ["pike", "2026.1", "hardened"] {
                 let first = replay(&scenario.name, policy, binding);
                 let lines = first.iter().filter(|b| **b == b'\n').count();
                 assert!(lines > 30, "{} is too short a trace: {lines} lines", scenario.name);
@@ -87,4 +87,11 @@ fn the_rows_of_a_campaign_do_not_depend_on_the_number_of_jobs() {
     assert_eq!(one["rows"].as_array().map(Vec::len), Some(6));
     assert_eq!(one, rows("2"));
     assert_eq!(one, rows("5"));
+}
+
+#[test]
+fn scenario_files_may_name_just_the_policies_of_the_pipeline() {
+    let policies = castoff_pipeline::policy::Policy::all();
+    let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(castoff_scenarios::check::POLICIES, names);
 }

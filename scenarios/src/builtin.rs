@@ -69,7 +69,8 @@ pub fn resolve(arg: &str) -> Result<Scenario, LoadError> {
     let path = Path::new(arg);
     // What looks like a path fails as one: "no such file" says more than a list of names.
     if arg.contains('/') || path.extension().is_some_and(|e| e == "toml") || path.is_file() {
-        return load(path, POLICIES);
+        let scenario = load(path, POLICIES)?;
+        return Ok(Scenario { source: Some(arg.to_owned()), ..scenario });
     }
     let list: Vec<&str> = names().collect();
     let list = format!("expected the path of a TOML file, or one of:\n  {}", list.join("\n  "));

@@ -17,6 +17,10 @@ pub struct Scenario {
     /// Name on the command line, in kebab-case; the file is named after it.
     #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: String,
+    /// The file it was read from, when it is not a built-in one: what a replay has to name.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub source: Option<String>,
     /// One line for tables.
     #[schemars(length(min = 1))]
     pub title: String,
@@ -53,6 +57,13 @@ pub struct Scenario {
     /// What must come of it, by policy name.
     #[schemars(extend("minProperties" = 1))]
     pub expect: BTreeMap<String, Expectation>,
+}
+
+impl Scenario {
+    /// What names it on the command line: its file, or its own name when it is built in.
+    pub fn argument(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// A volume.
@@ -237,6 +248,19 @@ pub enum End {
     Orphaned,
     /// Anything else: the report says what.
     Other,
+}
+
+impl End {
+    /// Its name in files and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            End::Detached => "detached",
+            End::RolledBack => "rolled-back",
+            End::StuckDetaching => "stuck-detaching",
+            End::Orphaned => "orphaned",
+            End::Other => "other",
+        }
+    }
 }
 
 /// What must come of a scenario under one policy.

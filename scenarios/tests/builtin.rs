@@ -51,7 +51,10 @@ fn a_scenario_survives_being_written_and_read_again() {
 fn a_name_and_a_path_resolve_to_the_same_scenario() {
     let by_name = resolve("cast-lost").unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/files/cast-lost.toml");
-    assert_eq!(resolve(path).unwrap(), by_name);
+    let by_path = resolve(path).unwrap();
+    // A replay has to name the file, not only the scenario in it.
+    assert_eq!((by_path.argument(), by_name.argument()), (path, "cast-lost"));
+    assert_eq!(castoff_scenarios::Scenario { source: None, ..by_path }, by_name);
     assert_eq!(named("cast-lost"), Some(by_name));
     assert_eq!(named("no-such-scenario"), None);
 }

@@ -101,7 +101,8 @@ impl Row {
             ("after_retry", report.after_retry, expectation.after_retry),
         ] {
             if found != needed {
-                let text = format!("the run ends {found:?}, {needed:?} is expected");
+                let text =
+                    format!("the run ends {}, {} is expected", found.as_str(), needed.as_str());
                 self.find(what, text, Class::Liveness, seed, 1);
             }
         }
@@ -239,7 +240,7 @@ impl Campaign<'_> {
             let size = if c.binding == BindingKind::Network { 4 } else { CHUNK };
             let mut from = c.seeds.start;
             while from < c.seeds.end {
-                let to = (from + size).min(c.seeds.end);
+                let to = from.saturating_add(size).min(c.seeds.end);
                 chunks.push(Chunk { cell, seeds: from..to });
                 from = to;
             }

@@ -156,7 +156,7 @@ pub fn identity(
 ) -> Identity {
     Identity {
         castoff: env!("CARGO_PKG_VERSION").to_owned(),
-        scenario: prepared.scenario.name.clone(),
+        scenario: prepared.scenario.argument().to_owned(),
         policy: prepared.policy.name.clone(),
         release: prepared.release.name.clone(),
         binding: binding.as_str().to_owned(),
@@ -248,6 +248,8 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
     let end = end_of(&engine.world().borrow(), volume.as_ref());
     verdict(engine, format!("quiet: {}", describe_end(&engine.world().borrow(), volume.as_ref())));
 
+    // Healing forgets what has not struck yet.
+    let (struck, not_struck) = engine.faults();
     engine.heal();
     let limit = engine.now() + PHASE_LIMIT;
     engine.run_until_quiet(limit);
@@ -270,7 +272,6 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         let world = engine.world().borrow();
         engine.observer().borrow_mut().quiescent(&world, engine.now());
     }
-    let (struck, not_struck) = engine.faults();
     RunReport {
         end,
         after_retry,

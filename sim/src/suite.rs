@@ -58,8 +58,12 @@ impl Suite {
     }
 
     /// These seeds.
+    ///
+    /// # Panics
+    /// When the range is empty.
     #[must_use]
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        assert!(seeds.start < seeds.end, "{seeds:?} holds no seed: nothing would be checked");
         self.seeds = seeds;
         self
     }
@@ -114,15 +118,16 @@ impl Suite {
         for (cell, row) in &rows {
             for f in &row.unexpected {
                 text.push_str(&format!(
-                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: castoff replay --scenario {} --policy {} --binding {} --seed {} --trace text\n",
+                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: castoff replay --scenario {} --policy {} --release {} --binding {} --seed {} --trace text\n",
                     cell.scenario.name,
                     cell.policy.name,
                     cell.binding.as_str(),
                     f.text,
                     f.runs,
                     row.runs,
-                    cell.scenario.name,
+                    cell.scenario.argument(),
                     cell.policy.name,
+                    cell.release.name,
                     cell.binding.as_str(),
                     f.seed,
                 ));

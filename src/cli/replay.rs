@@ -38,6 +38,16 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
     let _ = write!(anstream::stdout(), "{text}");
     if asked.plan.is_some() {
         // Expectations are of the scenario's own plan: with more faults every violation counts.
+        if !report.not_struck.is_empty() {
+            let points = report
+                .not_struck
+                .iter()
+                .map(|f| format!("{} call {} of {}", f.at.process, f.at.nth, f.at.operation));
+            return Err(Problem::usage(
+                format!("the plan never struck: {}", points.collect::<Vec<_>>().join(", ")),
+                "the trace above shows which operations were called, by whom and how often",
+            ));
+        }
         return Ok(Exit::of(report.violations.iter().map(|v| v.property.class).min()));
     }
     let cell = Cell {

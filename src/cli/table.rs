@@ -2,28 +2,17 @@
 
 use std::time::Duration;
 
-use castoff_scenarios::End;
 use castoff_sim::campaign::{Cell, Row};
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::run::seconds;
 
-fn end_name(end: End) -> &'static str {
-    match end {
-        End::Detached => "detached",
-        End::RolledBack => "rolled-back",
-        End::StuckDetaching => "stuck-detaching",
-        End::Orphaned => "orphaned",
-        End::Other => "other",
-    }
-}
-
 fn ends(row: &Row) -> String {
     let each = row.ends.iter().map(|((end, after), n)| {
         let way = if end == after {
-            end_name(*end).to_owned()
+            end.as_str().to_owned()
         } else {
-            format!("{}, then {}", end_name(*end), end_name(*after))
+            format!("{}, then {}", end.as_str(), after.as_str())
         };
         if row.ends.len() == 1 { way } else { format!("{n} {way}") }
     });
@@ -92,7 +81,7 @@ pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
                 f.text,
                 f.runs,
                 row.runs,
-                cell.scenario.name,
+                cell.scenario.argument(),
                 cell.policy.name,
                 cell.release.name,
                 cell.binding.as_str(),
@@ -124,7 +113,7 @@ pub(super) fn json(results: &[(&Cell, &Row)]) -> String {
                 .iter()
                 .map(|((end, after), n)| {
                     serde_json::json!({
-                        "end": end_name(*end), "after_retry": end_name(*after), "runs": n,
+                        "end": end.as_str(), "after_retry": after.as_str(), "runs": n,
                     })
                 })
                 .collect();

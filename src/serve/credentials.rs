@@ -12,7 +12,7 @@ pub struct Account {
     /// Name.
     pub username: String,
     /// Password: of a made-up cloud, and the very thing that is asked for here.
-    pub password: String,
+    pub password: castoff_ports::Secret,
     /// Project name.
     pub project: String,
 }
@@ -46,7 +46,11 @@ impl Credentials {
                  project_name: {}\n      user_domain_name: Default\n      \
                  project_domain_name: Default\n    region_name: {REGION}\n    \
                  identity_api_version: 3\n    volume_api_version: 3\n",
-                account.cloud, self.auth_url, account.username, account.password, account.project
+                account.cloud,
+                self.auth_url,
+                account.username,
+                account.password.reveal(),
+                account.project
             );
         }
         out
@@ -58,7 +62,7 @@ impl Credentials {
         if let Some(account) = self.accounts.first() {
             pairs.extend([
                 ("OS_USERNAME", account.username.as_str()),
-                ("OS_PASSWORD", account.password.as_str()),
+                ("OS_PASSWORD", account.password.reveal()),
                 ("OS_PROJECT_NAME", account.project.as_str()),
             ]);
         }
@@ -79,7 +83,7 @@ impl Credentials {
             json!({
                 "cloud": a.cloud,
                 "username": a.username,
-                "password": a.password,
+                "password": a.password.reveal(),
                 "project": a.project,
             })
         };
