@@ -62,7 +62,7 @@ impl Client {
         let domain = json!({"id": "default"});
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
-                "name": user.username, "password": user.password, "domain": domain,
+                "name": user.username, "password": user.password.reveal(), "domain": domain,
             }}},
             "scope": {"project": {"name": user.project, "domain": domain}},
         }});

@@ -26,8 +26,6 @@
 mod command;
 mod config;
 mod domain_xml;
-#[cfg(test)]
-mod domain_xml_fuzz;
 mod error;
 mod events;
 mod guard;
