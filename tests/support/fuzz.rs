@@ -3,7 +3,7 @@
 //! A target is an ordinary test. Under `cargo test` it runs on [`RUNS`] inputs that follow from
 //! their number alone: bolero's own engine there takes its seeds from the system, and no two runs
 //! would be alike. Built by cargo-bolero (`--cfg fuzzing`) the same target is bolero's, and
-//! libFuzzer or AFL choose the bytes: `cargo bolero test -p castoff-model --test fuzz_wire NAME`.
+//! libFuzzer or AFL choose the bytes: `cargo bolero test -p castoff-pipeline --test fuzz_parse NAME`.
 //!
 //! Random bytes seldom get past a parser's first line, so a target takes a sample that is well
 //! formed and makes a few edits to it.
