@@ -1,6 +1,7 @@
 //! Arguments, and the way from a subcommand to an exit code.
 
 mod conform;
+mod explore;
 mod list;
 mod problem;
 mod replay;
@@ -43,6 +44,8 @@ Exit codes:
 enum Command {
     /// Run scenarios over seeds; alone: the standard campaign.
     Run(RunArgs),
+    /// Try every fault at every point of a scenario, alone and in pairs.
+    Explore(ExploreArgs),
     /// Run one identity again and show its trace.
     Replay(ReplayArgs),
     /// List what there is.
@@ -100,9 +103,37 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct ExploreArgs {
+    /// Names of scenarios, or paths of scenario files [default: all that castoff has]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Faults at once: 1 is every fault, 2 every pair, 3 for those who wait
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    depth: u8,
+    /// Only this policy (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    policy: Vec<String>,
+    /// How everything else behaves [default: each policy's own]
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Seed of every run
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Show every cause, not only the first of each property
+    #[arg(long)]
+    all: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Args)]
 struct ReplayArgs {
     /// An identity that `castoff run --out` wrote
-    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan"], required_unless_present = "scenario")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault"], required_unless_present = "scenario")]
     file: Option<PathBuf>,
     /// Name of a scenario, or path of a scenario file
     #[arg(long, value_name = "S")]
@@ -122,6 +153,9 @@ struct ReplayArgs {
     /// A plan (JSON) whose faults are added to the scenario's
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// A fault that is added, PROCESS:OPERATION#NTH[@REQUEST]:KIND[=FIGURES]; may be given several times
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<castoff_ports::plan::Fault>,
     /// Form of the trace
     #[arg(long, value_enum, default_value = "text")]
     trace: TraceForm,
@@ -291,6 +325,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match cli.command {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Explore(args)) => explore::explore(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),

@@ -90,6 +90,13 @@ impl Keystone {
         }
     }
 
+    /// Every token that was given out is expired from now on.
+    pub fn expire_tokens(&mut self, now: SimTime) {
+        for token in &mut self.tokens {
+            token.expire(now);
+        }
+    }
+
     /// What keystonemiddleware at a service's door learns of a request's token; none when the
     /// token is unknown, revoked or no longer valid.
     ///

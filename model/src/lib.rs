@@ -16,6 +16,7 @@
 
 pub mod broker;
 pub mod cinder;
+mod environment;
 pub mod fact;
 pub mod hypervisor;
 pub mod kernel;

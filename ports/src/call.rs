@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::EnvironmentEvent;
 use crate::runtime::LockScope;
 use crate::trace::Note;
 use crate::{
@@ -135,6 +136,10 @@ pub trait Binding {
     /// Kills the calling process here and now; the caller never runs again. `restart_after` says
     /// when it is started again, if ever.
     fn crash(&self, _cx: &CallCx, _restart_after: Option<Duration>) {}
+
+    /// Something happens to the systems outside. A binding to real systems does nothing of the
+    /// kind by itself.
+    fn environment(&self, _event: EnvironmentEvent) {}
 }
 
 /// A caller's handle on the outside: a binding and who is calling.

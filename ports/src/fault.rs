@@ -5,13 +5,14 @@
 //! second fault are thus those of the run with the first.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, pending};
 
 use crate::iscsi::CommandOutput;
-use crate::plan::{Fault, FaultKind, Plan};
+use crate::plan::{EnvironmentEvent, Fault, FaultKind, Plan};
 use crate::trace::{Event, Note, Trace, What};
 use crate::{
     Binding, Call, CallCx, Failure, Process, Refusal, Reply, RequestId, SimTime, host, iscsi, rpc,
@@ -25,11 +26,26 @@ pub struct FaultLayer {
     state: RefCell<State>,
 }
 
+/// A point that a run came by: where a fault could have struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Passed {
+    /// The calling process.
+    pub process: Process,
+    /// The request that it served.
+    pub request: RequestId,
+    /// `system::Operation`.
+    pub operation: &'static str,
+    /// For the n-th time, from 1.
+    pub nth: u32,
+}
+
 #[derive(Default)]
 struct State {
     waiting: Vec<Fault>,
     struck: Vec<Fault>,
-    counts: Vec<((Process, RequestId, &'static str), u32)>,
+    counts: BTreeMap<(Process, RequestId, &'static str), u32>,
+    passed: Option<Vec<Passed>>,
+    healed: bool,
 }
 
 impl FaultLayer {
@@ -37,6 +53,18 @@ impl FaultLayer {
     pub fn new(inner: Rc<dyn Binding>, plan: &Plan, trace: Trace) -> Self {
         let state = State { waiting: plan.faults.clone(), ..State::default() };
         FaultLayer { inner, trace, state: RefCell::new(state) }
+    }
+
+    /// The same, and every point that is passed until the faults stop is written down.
+    pub fn recording(inner: Rc<dyn Binding>, plan: &Plan, trace: Trace) -> Self {
+        let layer = FaultLayer::new(inner, plan, trace);
+        layer.state.borrow_mut().passed = Some(Vec::new());
+        layer
+    }
+
+    /// The points that were passed, in order; none when nothing is written down.
+    pub fn passed(&self) -> Vec<Passed> {
+        self.state.borrow_mut().passed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The faults that struck, in order.
@@ -56,30 +84,29 @@ impl FaultLayer {
 
     /// Faults stop: what has not struck never will.
     pub fn heal(&self) {
-        self.state.borrow_mut().waiting.clear();
+        let mut state = self.state.borrow_mut();
+        state.waiting.clear();
+        state.healed = true;
     }
 
     fn due(&self, cx: &CallCx, call: &Call) -> Option<FaultKind> {
         let mut state = self.state.borrow_mut();
-        if state.waiting.is_empty() {
+        let name = call.name();
+        let records = state.passed.is_some() && !state.healed;
+        let concerns = |f: &Fault| f.at.process == cx.process && f.at.operation == name;
+        if !records && !state.waiting.iter().any(concerns) {
             return None;
         }
-        let key = (cx.process, cx.request, call.name());
-        let nth = match state.counts.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, n)) => {
-                *n += 1;
-                *n
-            }
-            None => {
-                state.counts.push((key, 1));
-                1
-            }
-        };
+        let nth = state.counts.entry((cx.process, cx.request, name)).or_default();
+        *nth += 1;
+        let nth = *nth;
+        if records {
+            let (process, request) = (cx.process, cx.request);
+            let passed = Passed { process, request, operation: name, nth };
+            state.passed.iter_mut().for_each(|list| list.push(passed));
+        }
         let hit = state.waiting.iter().position(|f| {
-            f.at.process == cx.process
-                && f.at.operation == call.name()
-                && f.at.nth == nth
-                && f.at.request.is_none_or(|r| r == cx.request)
+            concerns(f) && f.at.nth == nth && f.at.request.is_none_or(|r| r == cx.request)
         })?;
         let fault = state.waiting.remove(hit);
         let kind = fault.strike.clone();
@@ -143,6 +170,16 @@ impl FaultLayer {
                 self.sleep(cx, Duration::from_millis(ms)).await;
                 self.inner.call(cx, call).await
             }
+            FaultKind::Duplicate { after_ms } => {
+                let first = self.inner.call(cx, call.clone()).await;
+                self.sleep(cx, Duration::from_millis(after_ms)).await;
+                let _ = self.inner.call(cx, call).await;
+                first
+            }
+            FaultKind::Environment { event } => {
+                self.inner.environment(event);
+                self.inner.call(cx, call).await
+            }
             FaultKind::CrashBefore { .. } => self.die(cx, kind.restart_after()).await,
             FaultKind::CrashAfter { .. } => {
                 let _ = self.inner.call(cx, call).await;
@@ -189,5 +226,8 @@ impl Binding for FaultLayer {
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.inner.crash(cx, restart_after);
+    }
+    fn environment(&self, event: EnvironmentEvent) {
+        self.inner.environment(event);
     }
 }

@@ -60,6 +60,19 @@ pub enum FaultKind {
         /// By how much.
         ms: u64,
     },
+    /// D: the request arrives twice, the second time `after_ms` later; the caller sees the first
+    /// answer. A client library that tries again after a lost connection, a broker that delivers
+    /// again.
+    Duplicate {
+        /// How much later the second one starts.
+        #[serde(default)]
+        after_ms: u64,
+    },
+    /// Something outside happens just before the operation, which then takes its course.
+    Environment {
+        /// What.
+        event: EnvironmentEvent,
+    },
     /// C: the calling process dies before the operation starts.
     CrashBefore {
         /// When it is started again; never when absent.
@@ -74,11 +87,62 @@ pub enum FaultKind {
     },
 }
 
+/// What happens to the systems around the pipeline, at a point of its own choosing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvironmentEvent {
+    /// Guests stop answering unplug requests until the faults stop.
+    GuestDeaf,
+    /// The QEMU processes of the host die; the domains stay defined.
+    QemuKilled,
+    /// No portal of the target answers a login any more, until the faults stop.
+    PortalsDown,
+    /// Every token that was ever given out has expired.
+    TokensExpired,
+}
+
+impl EnvironmentEvent {
+    /// All of them.
+    pub const ALL: [EnvironmentEvent; 4] = [
+        EnvironmentEvent::GuestDeaf,
+        EnvironmentEvent::QemuKilled,
+        EnvironmentEvent::PortalsDown,
+        EnvironmentEvent::TokensExpired,
+    ];
+
+    /// Its name in plans and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EnvironmentEvent::GuestDeaf => "guest-deaf",
+            EnvironmentEvent::QemuKilled => "qemu-killed",
+            EnvironmentEvent::PortalsDown => "portals-down",
+            EnvironmentEvent::TokensExpired => "tokens-expired",
+        }
+    }
+}
+
 fn sixty_seconds() -> u64 {
     60_000
 }
 
 impl FaultKind {
+    /// Its name in plans and tables, without its figures.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            FaultKind::HttpError { .. } => "http-error",
+            FaultKind::CommandFails { .. } => "command-fails",
+            FaultKind::Unreachable => "unreachable",
+            FaultKind::Lost => "lost",
+            FaultKind::ReplyLost => "reply-lost",
+            FaultKind::Timeout { .. } => "timeout",
+            FaultKind::Delay { .. } => "delay",
+            FaultKind::Duplicate { .. } => "duplicate",
+            FaultKind::Environment { event } => event.as_str(),
+            FaultKind::CrashBefore { .. } => "crash-before",
+            FaultKind::CrashAfter { .. } => "crash-after",
+        }
+    }
+
     /// The restart of a crash as a duration.
     pub fn restart_after(&self) -> Option<Duration> {
         match self {

@@ -149,10 +149,16 @@ pub struct Identity {
 impl Identity {
     /// The one command that runs it again.
     pub fn replay_command(&self) -> String {
-        format!(
-            "castoff replay --scenario {} --policy {} --release {} --binding {} --seed {} --trace text",
+        let mut command = format!(
+            "castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}",
             self.scenario, self.policy, self.release, self.binding, self.seed
-        )
+        );
+        for fault in self.plan.iter().flat_map(|plan| &plan.faults) {
+            // Writing into a String cannot fail.
+            let _ = write!(command, " --fault {fault}");
+        }
+        command.push_str(" --trace text");
+        command
     }
 }
 

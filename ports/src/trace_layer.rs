@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 
 use crate::iscsi::CommandOutput;
+use crate::plan::EnvironmentEvent;
 use crate::trace::{Event, Note, Trace, What};
 use crate::{
     Binding, Call, CallCx, Failure, Reply, SimTime, cinder, host, iscsi, keystone, libvirt, nova,
@@ -64,6 +65,9 @@ impl Binding for TraceLayer {
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.inner.crash(cx, restart_after);
+    }
+    fn environment(&self, event: EnvironmentEvent) {
+        self.inner.environment(event);
     }
 }
 

@@ -338,6 +338,8 @@ fn refused_by(kind: &FaultKind, operation: &str) -> Option<&'static str> {
         FaultKind::Unreachable
         | FaultKind::ReplyLost
         | FaultKind::Delay { .. }
+        | FaultKind::Duplicate { .. }
+        | FaultKind::Environment { .. }
         | FaultKind::CrashBefore { .. }
         | FaultKind::CrashAfter { .. } => None,
     }

@@ -129,6 +129,17 @@ enum FaultKind {
         /// By how much.
         ms: u64,
     },
+    /// The request arrives twice; the caller sees the first answer.
+    Duplicate {
+        /// How much later the second one starts.
+        #[schemars(default)]
+        after_ms: u64,
+    },
+    /// Something outside happens just before the operation, which then takes its course.
+    Environment {
+        /// What.
+        event: EnvironmentEvent,
+    },
     /// The calling process dies before the operation starts.
     CrashBefore {
         /// When it is started again; never when absent.
@@ -139,6 +150,21 @@ enum FaultKind {
         /// When it is started again; never when absent.
         restart_after_ms: Option<u64>,
     },
+}
+
+/// What happens to the systems around the pipeline.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "mirror of castoff_ports::plan::EnvironmentEvent, for its schema")]
+enum EnvironmentEvent {
+    /// Guests stop answering unplug requests until the faults stop.
+    GuestDeaf,
+    /// The QEMU processes of the host die; the domains stay defined.
+    QemuKilled,
+    /// No portal of the target answers a login any more, until the faults stop.
+    PortalsDown,
+    /// Every token that was ever given out has expired.
+    TokensExpired,
 }
 
 fn sixty_seconds() -> u64 {

@@ -19,6 +19,7 @@ compile_error!(
 pub mod actors;
 pub mod campaign;
 pub mod direct;
+pub mod explore;
 pub mod latency;
 pub mod network;
 pub mod observe;

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::World;
-use castoff_ports::fault::FaultLayer;
+use castoff_ports::fault::{FaultLayer, Passed};
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{Binding, Port, Process, RequestId, SimTime};
@@ -65,12 +65,30 @@ impl Network {
         seed: u64,
         start: SimTime,
     ) -> Network {
+        Self::keeping(prepared, world, observer, plan, seed, start, false)
+    }
+
+    /// The same; with `record` every point that a fault could strike is written down.
+    pub fn keeping(
+        prepared: &Rc<Prepared>,
+        world: World,
+        observer: Observer,
+        plan: &Plan,
+        seed: u64,
+        start: SimTime,
+        record: bool,
+    ) -> Network {
         let trace = observer.trace.clone();
         let shared = Shared::new(world, observer, prepared.conf.clone(), start);
         let mut layered: Rc<dyn Binding> = Rc::new(binding::NetBinding::new(shared.clone()));
         let mut faults = None;
-        if !plan.is_empty() {
-            let layer = Rc::new(FaultLayer::new(layered, plan, trace.clone()));
+        if record || !plan.is_empty() {
+            let layer = if record {
+                FaultLayer::recording(layered, plan, trace.clone())
+            } else {
+                FaultLayer::new(layered, plan, trace.clone())
+            };
+            let layer = Rc::new(layer);
             faults = Some(layer.clone());
             layered = layer;
         }
@@ -185,6 +203,11 @@ impl Network {
             self.restart(process);
         }
         self.shared.settle();
+    }
+
+    /// The points that were passed before the faults stopped, if they were recorded.
+    pub fn passed(&self) -> Vec<Passed> {
+        self.faults.as_ref().map(|f| f.passed()).unwrap_or_default()
     }
 
     /// Faults that struck, and those that never did.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::fault::Passed;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::trace::{Event, Identity, Trace, What};
 use castoff_ports::{Port, RequestId, SimTime, VolumeId};
@@ -69,8 +70,19 @@ pub struct RunReport {
     pub simulated: Duration,
     /// Operations called.
     pub calls: u64,
+    /// The points that were passed until the faults stopped, if they were asked for.
+    pub passed: Vec<Passed>,
     /// The trace, if one was asked for.
     pub events: Vec<Event>,
+}
+
+/// What is kept of a run beside its verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The trace.
+    pub trace: bool,
+    /// The points that it passes.
+    pub points: bool,
 }
 
 /// The two simulated bindings, as a run drives them.
@@ -83,6 +95,7 @@ trait Engine {
     fn run_until_quiet(&mut self, limit: SimTime) -> Quiet;
     fn heal(&mut self);
     fn faults(&self) -> (Vec<Fault>, Vec<Fault>);
+    fn passed(&self) -> Vec<Passed>;
     fn calls(&self) -> u64;
 }
 
@@ -111,6 +124,9 @@ impl Engine for Direct {
     }
     fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
         Direct::faults(self)
+    }
+    fn passed(&self) -> Vec<Passed> {
+        Direct::passed(self)
     }
     fn calls(&self) -> u64 {
         self.core().calls()
@@ -141,6 +157,9 @@ impl Engine for Network {
     }
     fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
         Network::faults(self)
+    }
+    fn passed(&self) -> Vec<Passed> {
+        Network::passed(self)
     }
     fn calls(&self) -> u64 {
         Network::calls(self)
@@ -174,7 +193,18 @@ pub fn run(
     extra: Option<&Plan>,
     traced: bool,
 ) -> RunReport {
-    let trace = if traced { Trace::on(prepared.start) } else { Trace::off() };
+    run_keeping(prepared, binding, seed, extra, Keep { trace: traced, points: false })
+}
+
+/// The same, and says what to keep.
+pub fn run_keeping(
+    prepared: &Rc<Prepared>,
+    binding: BindingKind,
+    seed: u64,
+    extra: Option<&Plan>,
+    keep: Keep,
+) -> RunReport {
+    let trace = if keep.trace { Trace::on(prepared.start) } else { Trace::off() };
     let mut plan = Plan::default();
     let all = prepared.scenario.faults.iter().chain(extra.into_iter().flat_map(|p| &p.faults));
     plan.faults.extend(all.filter(|f| f.applies_to(&prepared.policy.name)).cloned());
@@ -184,13 +214,27 @@ pub fn run(
     let world = prepared.world(&mut rng);
     let mut report = match binding {
         BindingKind::Direct => {
-            let mut direct =
-                Direct::new(prepared, world, observer, &plan, rng.bits(), prepared.start);
+            let mut direct = Direct::keeping(
+                prepared,
+                world,
+                observer,
+                &plan,
+                rng.bits(),
+                prepared.start,
+                keep.points,
+            );
             play(&mut direct, prepared, scripts)
         }
         BindingKind::Network => {
-            let mut network =
-                Network::new(prepared, world, observer, &plan, rng.bits(), prepared.start);
+            let mut network = Network::keeping(
+                prepared,
+                world,
+                observer,
+                &plan,
+                rng.bits(),
+                prepared.start,
+                keep.points,
+            );
             play(&mut network, prepared, scripts)
         }
     };
@@ -281,6 +325,7 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         not_struck,
         simulated: engine.now().since(prepared.start),
         calls: engine.calls(),
+        passed: engine.passed(),
         events: Vec::new(),
     }
 }

@@ -61,7 +61,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
 }
 
 fn asked(args: &ReplayArgs) -> Result<Asked, Problem> {
-    let plan = args.plan.as_deref().map(read_plan).transpose()?;
+    let mut plan = args.plan.as_deref().map(read_plan).transpose()?;
+    if !args.fault.is_empty() {
+        plan.get_or_insert_default().faults.extend(args.fault.iter().cloned());
+    }
     let Some(file) = &args.file else {
         return Ok(Asked {
             scenario: args.scenario.clone().unwrap_or_default(),

@@ -32,12 +32,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {
     );
     let done = AtomicU64::new(0);
     let begun = Instant::now();
-    let jobs = args
-        .jobs
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let campaign = Campaign {
         cells,
-        jobs,
+        jobs: jobs(args.jobs),
         clock: &|| begun.elapsed(),
         progress: &|n| bar.set_position(done.fetch_add(n, Ordering::Relaxed) + n),
         cancelled: &|| false,
@@ -118,6 +115,11 @@ fn write_out(dir: &Path, results: &[(&Cell, &Row)]) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// So many threads, or one a core.
+pub(super) fn jobs(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// Seconds of a duration with two digits.

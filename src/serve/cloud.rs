@@ -12,7 +12,7 @@ use castoff_model::{Outcome, Ticket, World};
 use castoff_pipeline::conf::Conf;
 use castoff_pipeline::{NovaProcess, nova_compute};
 use castoff_ports::fault::FaultLayer;
-use castoff_ports::plan::Plan;
+use castoff_ports::plan::{EnvironmentEvent, Plan};
 use castoff_ports::trace::Trace;
 use castoff_ports::{
     Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, RequestId, SimTime, rpc,
@@ -67,6 +67,10 @@ impl Binding for Ground {
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.0.crash(cx.process, restart_after);
+    }
+    fn environment(&self, event: EnvironmentEvent) {
+        self.0.world.borrow_mut().environment(self.0.clock.now(), event);
+        self.0.settle();
     }
 }
 

@@ -21,6 +21,12 @@ pub(super) struct Token {
 }
 
 impl Token {
+    /// Ends no later than at `now`.
+    pub(super) fn expire(&mut self, now: SimTime) {
+        let end = &mut self.issued.info.expires_at;
+        *end = now.min(*end);
+    }
+
     pub(super) fn text(&self) -> &Secret {
         &self.issued.token
     }

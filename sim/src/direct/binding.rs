@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use castoff_model::World;
 use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute};
-use castoff_ports::fault::FaultLayer;
-use castoff_ports::plan::{Fault, Plan};
+use castoff_ports::fault::{FaultLayer, Passed};
+use castoff_ports::plan::{EnvironmentEvent, Fault, Plan};
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{
     Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, RequestId, SimTime, nova,
@@ -45,6 +45,10 @@ impl Binding for Base {
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.0.crash(cx, restart_after);
+    }
+    fn environment(&self, event: EnvironmentEvent) {
+        self.0.world.borrow_mut().environment(self.0.now(), event);
+        self.0.settle();
     }
 }
 
@@ -206,12 +210,30 @@ impl Direct {
         seed: u64,
         start: SimTime,
     ) -> Direct {
+        Self::keeping(prepared, world, observer, plan, seed, start, false)
+    }
+
+    /// The same; with `record` every point that a fault could strike is written down.
+    pub fn keeping(
+        prepared: &Rc<Prepared>,
+        world: World,
+        observer: Observer,
+        plan: &Plan,
+        seed: u64,
+        start: SimTime,
+        record: bool,
+    ) -> Direct {
         let trace = observer.trace.clone();
         let core = Core::new(world, observer, seed, start);
         let mut layered: Layered = Rc::new(Base(core.clone()));
         let mut faults = None;
-        if !plan.is_empty() {
-            let layer = Rc::new(FaultLayer::new(layered, plan, trace.clone()));
+        if record || !plan.is_empty() {
+            let layer = if record {
+                FaultLayer::recording(layered, plan, trace.clone())
+            } else {
+                FaultLayer::new(layered, plan, trace.clone())
+            };
+            let layer = Rc::new(layer);
             faults = Some(layer.clone());
             layered = layer;
         }
@@ -251,6 +273,11 @@ impl Direct {
             self.core.restart(process);
         }
         self.core.settle();
+    }
+
+    /// The points that were passed before the faults stopped, if they were recorded.
+    pub fn passed(&self) -> Vec<Passed> {
+        self.faults.as_ref().map(|f| f.passed()).unwrap_or_default()
     }
 
     /// Faults that struck, and those that never did.

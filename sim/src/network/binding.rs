@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::wire::client;
+use castoff_ports::plan::EnvironmentEvent;
 use castoff_ports::{
     Binding, Call, CallCx, Failure, Process, Refusal, Reply, SimTime, iscsi, runtime,
 };
@@ -86,5 +87,9 @@ impl Binding for NetBinding {
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.shared.crash(cx, restart_after);
+    }
+    fn environment(&self, event: EnvironmentEvent) {
+        self.shared.world.borrow_mut().environment(self.shared.now(), event);
+        self.shared.settle();
     }
 }
