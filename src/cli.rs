@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod select;
 mod serve;
+mod shrink;
 mod table;
 
 use std::net::IpAddr;
@@ -48,6 +49,10 @@ enum Command {
     Explore(ExploreArgs),
     /// Run one identity again and show its trace.
     Replay(ReplayArgs),
+    /// Find the smallest run that breaks the same property.
+    Shrink(ShrinkArgs),
+    /// Make a scenario file of a run, with what it shows as its expectation.
+    Keep(KeepArgs),
     /// List what there is.
     List(ListArgs),
     /// Detach a real volume from a real guest through the same pipeline.
@@ -132,6 +137,43 @@ struct ExploreArgs {
 
 #[derive(Args)]
 struct ReplayArgs {
+    #[command(flatten)]
+    of: ReplayOf,
+    /// Form of the trace
+    #[arg(long, value_enum, default_value = "text")]
+    trace: TraceForm,
+}
+
+#[derive(Args)]
+struct ShrinkArgs {
+    #[command(flatten)]
+    of: ReplayOf,
+    /// The property that must stay broken [default: the first that is]
+    #[arg(long, value_name = "NAME")]
+    property: Option<String>,
+    /// Write the identity of the smallest run there
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where a smaller scenario is written, if the smallest run needs one
+    #[arg(long, value_name = "FILE")]
+    scenario_out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct KeepArgs {
+    #[command(flatten)]
+    of: ReplayOf,
+    /// The scenario file to write; the scenario is named after it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// One line for tables
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+}
+
+/// One run: a file, or what would be in it.
+#[derive(Args)]
+struct ReplayOf {
     /// An identity that `castoff run --out` wrote
     #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault"], required_unless_present = "scenario")]
     file: Option<PathBuf>,
@@ -156,9 +198,6 @@ struct ReplayArgs {
     /// A fault that is added, PROCESS:OPERATION#NTH[@REQUEST]:KIND[=FIGURES]; may be given several times
     #[arg(long, value_name = "FAULT")]
     fault: Vec<castoff_ports::plan::Fault>,
-    /// Form of the trace
-    #[arg(long, value_enum, default_value = "text")]
-    trace: TraceForm,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -189,6 +228,8 @@ enum What {
     Properties,
     /// Operations that a fault can strike.
     Operations,
+    /// Kinds of faults, with their figures, as --fault has them.
+    Faults,
 }
 
 #[derive(Args)]
@@ -327,6 +368,8 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Explore(args)) => explore::explore(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::Shrink(args)) => shrink::shrink(&args),
+        Some(Command::Keep(args)) => shrink::keep(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),
         Some(Command::Serve(args)) => serve::serve(&args),

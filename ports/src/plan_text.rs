@@ -42,6 +42,26 @@ impl fmt::Display for FaultKind {
     }
 }
 
+impl FaultKind {
+    /// Every kind as it is written, with what it does.
+    pub const DESCRIBED: [(&str, &str); 14] = [
+        ("http-error=STATUS", "an HTTP service answers with this status at once; no effect"),
+        ("command-fails=EXIT", "a command fails with this exit code; no effect"),
+        ("unreachable", "the request never arrives; no effect"),
+        ("lost", "a cast is accepted and then lost: the caller sees success, nothing happens"),
+        ("reply-lost", "the effect happens, the connection breaks before the reply"),
+        ("timeout=STATUS[,MS]", "the effect happens, the caller is told 500 or 504 after MS"),
+        ("delay=MS", "the operation starts MS later"),
+        ("duplicate[=MS]", "the request arrives twice, MS apart; the caller sees the first answer"),
+        ("crash-before[=MS]", "the caller dies before the operation, and is started MS later"),
+        ("crash-after[=MS]", "the caller dies after the effect, before it sees the reply"),
+        ("guest-deaf", "guests answer no unplug request from here on"),
+        ("qemu-killed", "the QEMU processes of the host die"),
+        ("portals-down", "no portal of the target answers a login from here on"),
+        ("tokens-expired", "every token that was given out has expired"),
+    ];
+}
+
 /// A text that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultTextError {
@@ -152,6 +172,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_kind_is_described() {
+        for (form, _) in FaultKind::DESCRIBED {
+            let written = form.split('[').next().unwrap_or(form);
+            let written = written.replace("STATUS", "500").replace("EXIT", "1").replace("MS", "5");
+            let kind: FaultKind = written.parse().unwrap();
+            assert!(form.starts_with(kind.as_str()), "{form}");
+        }
+        let events = EnvironmentEvent::ALL.map(EnvironmentEvent::as_str);
+        assert!(events.iter().all(|e| FaultKind::DESCRIBED.iter().any(|(n, _)| n == e)));
     }
 
     #[test]

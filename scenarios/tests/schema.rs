@@ -1,6 +1,6 @@
 //! The published schema is current, accepts what the loader accepts, and refuses what it refuses.
 
-use castoff_ports::plan::{Fault, FaultKind, FaultPoint};
+use castoff_ports::plan::{EnvironmentEvent, Fault, FaultKind, FaultPoint};
 use castoff_ports::{Process, RequestId};
 use castoff_scenarios::builtin::{FILES, named};
 use castoff_scenarios::schema::json_schema;
@@ -93,6 +93,8 @@ fn kinds() -> Vec<FaultKind> {
         FaultKind::ReplyLost,
         FaultKind::Timeout { status: 504, after_ms: 60_000 },
         FaultKind::Delay { ms: 10 },
+        FaultKind::Duplicate { after_ms: 1_000 },
+        FaultKind::Environment { event: EnvironmentEvent::QemuKilled },
         FaultKind::CrashBefore { restart_after_ms: None },
         FaultKind::CrashAfter { restart_after_ms: Some(36_000) },
     ];
@@ -105,6 +107,8 @@ fn kinds() -> Vec<FaultKind> {
             | FaultKind::ReplyLost
             | FaultKind::Timeout { .. }
             | FaultKind::Delay { .. }
+            | FaultKind::Duplicate { .. }
+            | FaultKind::Environment { .. }
             | FaultKind::CrashBefore { .. }
             | FaultKind::CrashAfter { .. } => {}
         }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::plan::FaultKind;
 use castoff_sim::properties::CATALOGUE;
 
 use super::{Exit, Format, ListArgs, Problem, What};
@@ -29,6 +30,9 @@ pub(super) fn list(args: &ListArgs) -> Result<Exit, Problem> {
             .collect(),
         What::Operations => {
             castoff_ports::call::operation_names().map(|n| (n.to_owned(), String::new())).collect()
+        }
+        What::Faults => {
+            FaultKind::DESCRIBED.iter().map(|(n, d)| ((*n).to_owned(), (*d).to_owned())).collect()
         }
     };
     let text = match args.format {

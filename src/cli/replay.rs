@@ -10,20 +10,21 @@ use castoff_sim::campaign::{Campaign, Cell};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind};
 
-use super::{Exit, Problem, ReplayArgs, ReplayBinding, TraceForm, select};
+use super::{Exit, Problem, ReplayArgs, ReplayBinding, ReplayOf, TraceForm, select};
 
-struct Asked {
-    scenario: String,
-    policy: String,
-    release: Option<String>,
-    binding: BindingKind,
-    seed: u64,
-    plan: Option<Plan>,
+/// One run, by names.
+pub(super) struct Asked {
+    pub(super) scenario: String,
+    pub(super) policy: String,
+    pub(super) release: Option<String>,
+    pub(super) binding: BindingKind,
+    pub(super) seed: u64,
+    pub(super) plan: Option<Plan>,
 }
 
 /// Runs it again and prints the trace.
 pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
-    let asked = asked(args)?;
+    let asked = asked(&args.of)?;
     let scenario = select::scenario(&asked.scenario)?;
     let policy = select::policy(&asked.policy)?;
     let release = select::release(asked.release.as_deref(), &policy)?;
@@ -60,7 +61,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
     Ok(Exit::of(Campaign::judge(&cell, asked.seed, &report)))
 }
 
-fn asked(args: &ReplayArgs) -> Result<Asked, Problem> {
+/// The run that the arguments name.
+pub(super) fn asked(args: &ReplayOf) -> Result<Asked, Problem> {
     let mut plan = args.plan.as_deref().map(read_plan).transpose()?;
     if !args.fault.is_empty() {
         plan.get_or_insert_default().faults.extend(args.fault.iter().cloned());
