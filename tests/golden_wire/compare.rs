@@ -24,11 +24,23 @@ pub(crate) struct Difference {
     pub(crate) place: String,
     /// What is there in the record and in ours.
     pub(crate) what: String,
+    /// The two values, where there are two.
+    pub(crate) values: Option<(Value, Value)>,
 }
 
 impl Difference {
     fn new(place: &str, what: String) -> Difference {
-        Difference { place: place.to_owned(), what }
+        Difference { place: place.to_owned(), what, values: None }
+    }
+
+    fn of(place: &str, recorded: &Value, ours: &Value, what: String) -> Difference {
+        let values = Some((recorded.clone(), ours.clone()));
+        Difference { place: place.to_owned(), what, values }
+    }
+
+    /// The last key on the way to it.
+    pub(crate) fn key(&self) -> &str {
+        self.place.rsplit('/').next().unwrap_or(&self.place)
     }
 }
 
@@ -99,12 +111,13 @@ fn value(place: &str, recorded: &Value, ours: &Value, ids: &mut Ids, found: &mut
         }
         (Value::String(theirs), Value::String(mine)) => {
             if let Err(what) = text(place, theirs, mine, ids) {
-                found.push(Difference::new(place, what));
+                found.push(Difference::of(place, recorded, ours, what));
             }
         }
         (theirs, mine) if theirs == mine => {}
         (theirs, mine) => {
-            found.push(Difference::new(place, format!("{theirs} recorded, {mine}")));
+            let what = format!("{theirs} recorded, {mine}");
+            found.push(Difference::of(place, theirs, mine, what));
         }
     }
 }
@@ -113,7 +126,7 @@ fn text(place: &str, recorded: &str, ours: &str, ids: &mut Ids) -> Result<(), St
     let differs = || Err(format!("{recorded:?} recorded, {ours:?}"));
     if is_time(recorded) {
         // Versions carry dates that are the software's, not the clock's.
-        let fixed = place.ends_with("/updated");
+        let fixed = place.starts_with("body/version") && place.ends_with("/updated");
         return match if fixed { recorded == ours } else { shape(recorded) == shape(ours) } {
             true => Ok(()),
             false => differs(),
@@ -126,8 +139,13 @@ fn text(place: &str, recorded: &str, ours: &str, ids: &mut Ids) -> Result<(), St
     if varies {
         return ids.learn(recorded, ours);
     }
-    match ids.translate(recorded) == ours {
+    match ids.translate(without_request(recorded)) == without_request(ours) {
         true => Ok(()),
         false => differs(),
     }
+}
+
+/// A message of cinder that nova passes on ends with cinder's request id.
+fn without_request(text: &str) -> &str {
+    text.split_once(" (Request-ID: req-").map_or(text, |(before, _)| before)
 }
