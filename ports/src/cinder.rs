@@ -1,5 +1,7 @@
 //! Cinder's volume API as nova uses it: volume actions and attachments.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -103,6 +105,44 @@ pub struct ConnectionInfo {
     pub multiattach: bool,
 }
 
+/// A LUN as a volume driver of cinder wrote it into `connection_info.data`. Some write it as a
+/// text, and os-brick takes it as it comes: what Python makes of that differs from place to place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetLun {
+    /// A number, as it ought to be.
+    Number(Lun),
+    /// A text: equal to no number, but the same in a path or a command.
+    Text(String),
+}
+
+impl TargetLun {
+    /// The LUN that a path of sysfs with this in it names.
+    pub fn in_path(&self) -> Option<Lun> {
+        match self {
+            TargetLun::Number(lun) => Some(*lun),
+            TargetLun::Text(text) => {
+                text.parse().ok().map(Lun).filter(|lun| lun.to_string() == *text)
+            }
+        }
+    }
+}
+
+impl From<Lun> for TargetLun {
+    fn from(lun: Lun) -> Self {
+        TargetLun::Number(lun)
+    }
+}
+
+impl fmt::Display for TargetLun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetLun::Number(lun) => lun.fmt(f),
+            TargetLun::Text(text) => text.fmt(f),
+        }
+    }
+}
+
 /// One of the ways to an iSCSI volume: an element of `target_portals`, `target_iqns` and
 /// `target_luns`, which are lists of one length.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +152,7 @@ pub struct IscsiPath {
     /// Target name.
     pub iqn: Iqn,
     /// LUN of the volume in that target.
-    pub lun: Lun,
+    pub lun: TargetLun,
 }
 
 /// `connection_info.data` of an iSCSI volume.
@@ -123,7 +163,7 @@ pub struct IscsiData {
     /// Target name.
     pub target_iqn: Iqn,
     /// LUN of the volume in that target.
-    pub target_lun: Lun,
+    pub target_lun: TargetLun,
     /// Every path, the one above first; empty where the backend gave no lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<IscsiPath>,

@@ -290,14 +290,14 @@ pub(super) fn connection_info(
     portals: Vec<Portal>,
     volume: &VolumeId,
 ) -> ConnectionInfo {
-    let path = |portal| IscsiPath { portal, iqn: address.iqn.clone(), lun: address.lun };
+    let path = |portal| IscsiPath { portal, iqn: address.iqn.clone(), lun: address.lun.into() };
     let paths = portals.into_iter().map(path).collect();
     ConnectionInfo {
         driver_volume_type: "iscsi".to_owned(),
         data: IscsiData {
             target_portal: address.portal,
             target_iqn: address.iqn,
-            target_lun: address.lun,
+            target_lun: address.lun.into(),
             paths,
             volume_id: volume.clone(),
             device_path: None,

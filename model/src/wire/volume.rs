@@ -1,8 +1,8 @@
 //! Cinder's values as JSON: volumes, attachments, connectors and connection_info.
 
 use castoff_ports::cinder::{
-    AttachStatus, Attachment, Chap, ConnectionInfo, Connector, IscsiData, IscsiPath, Volume,
-    VolumeAttachmentRow, VolumeStatus,
+    AttachStatus, Attachment, Chap, ConnectionInfo, Connector, IscsiData, IscsiPath, TargetLun,
+    Volume, VolumeAttachmentRow, VolumeStatus,
 };
 use castoff_ports::{Lun, ProjectId, Secret, SimTime, VolumeId};
 use serde_json::{Map, Value, json};
@@ -239,7 +239,7 @@ fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
         data: IscsiData {
             target_portal: text(data, "target_portal")?.into(),
             target_iqn: text(data, "target_iqn")?.into(),
-            target_lun: Lun(u32::try_from(data.get("target_lun")?.as_u64()?).ok()?),
+            target_lun: lun(data.get("target_lun")?)?,
             paths: paths(data)?,
             volume_id: text(data, "volume_id")?.into(),
             device_path: text(data, "device_path").map(str::to_owned),
@@ -257,11 +257,19 @@ fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
 fn paths(data: &Value) -> Option<Vec<IscsiPath>> {
     let list = |key: &str| data.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let (portals, iqns, luns) = (list("target_portals"), list("target_iqns"), list("target_luns"));
-    let path = |((portal, iqn), lun): ((&Value, &Value), &Value)| {
-        let lun = Lun(u32::try_from(lun.as_u64()?).ok()?);
+    let path = |((portal, iqn), number): ((&Value, &Value), &Value)| {
+        let lun = lun(number)?;
         Some(IscsiPath { portal: portal.as_str()?.into(), iqn: iqn.as_str()?.into(), lun })
     };
     portals.iter().zip(iqns).zip(luns).map(path).collect()
+}
+
+/// A number, or the text that some drivers make of it.
+fn lun(value: &Value) -> Option<TargetLun> {
+    match value {
+        Value::String(text) => Some(TargetLun::Text(text.clone())),
+        number => Some(TargetLun::Number(Lun(u32::try_from(number.as_u64()?).ok()?))),
+    }
 }
 
 fn chap(data: &Value) -> Option<Chap> {

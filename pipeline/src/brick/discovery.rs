@@ -22,7 +22,7 @@ fn own(data: &IscsiData) -> IscsiPath {
     IscsiPath {
         portal: data.target_portal.clone(),
         iqn: data.target_iqn.clone(),
-        lun: data.target_lun,
+        lun: data.target_lun.clone(),
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn volume_paths(found: &[(&str, &str)], data: &IscsiData) -> Vec<Iscs
     let path = |ip: &str, iqn: &str| IscsiPath {
         portal: Portal::new(ip),
         iqn: Iqn::new(iqn),
-        lun: data.target_lun,
+        lun: data.target_lun.clone(),
     };
     let main_iqn = data.target_iqn.as_str();
     let mut all: Vec<&str> = found.iter().map(|(ip, _)| *ip).collect();
@@ -130,7 +130,7 @@ mod tests {
         let data = IscsiData {
             target_portal: "10.0.0.1:3260".into(),
             target_iqn: "iqn.a".into(),
-            target_lun: Lun(1),
+            target_lun: Lun(1).into(),
             paths: vec![],
             volume_id: "v1".into(),
             device_path: None,
@@ -141,7 +141,7 @@ mod tests {
             [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.a"), ("10.0.0.1:3260", "iqn.b")];
         let paths = volume_paths(&found, &data);
         assert_eq!(paths.len(), 2);
-        assert!(paths.iter().all(|p| p.iqn == data.target_iqn && p.lun == Lun(1)));
+        assert!(paths.iter().all(|p| p.iqn == data.target_iqn && p.lun == Lun(1).into()));
         let differing = [("10.0.0.1:3260", "iqn.a"), ("10.0.0.2:3260", "iqn.b")];
         assert_eq!(volume_paths(&differing, &data).len(), 2);
         assert_eq!(volume_paths(&differing, &data)[1].iqn, Iqn::new("iqn.b"));

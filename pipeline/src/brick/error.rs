@@ -49,6 +49,12 @@ pub enum BrickError {
         /// The line.
         line: String,
     },
+    /// os-brick 1.12 compares the LUN with a number, which Python 3 refuses to do with a text.
+    #[error("find the link of LUN {text:?}: a text, needs to be a number")]
+    LunIsText {
+        /// The LUN.
+        text: String,
+    },
     /// With force every step ran, and these failed.
     #[error("disconnect cleanly; {} errors, first: {first}", .others.len() + 1)]
     ExceptionChainer {
@@ -94,6 +100,7 @@ impl BrickError {
             BrickError::CommandExecutionFailed { .. } => "CommandExecutionFailed",
             BrickError::ProcessExecutionError { .. } => "ProcessExecutionError",
             BrickError::UnreadableSession { .. } => "ValueError",
+            BrickError::LunIsText { .. } => "TypeError",
             BrickError::ExceptionChainer { .. } => "ExceptionChainer",
             BrickError::Failure(_) => "ExecutionTimeout",
         }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
-use castoff_ports::cinder::{IscsiData, IscsiPath};
+use castoff_ports::cinder::{IscsiData, IscsiPath, TargetLun};
 use castoff_ports::host::{ListByPath, RealPath, ScsiId, by_path_name};
 use castoff_ports::iscsi::{CommandOutput, Rescan, Sessions};
 use castoff_ports::{DeviceName, Lun, Portal};
@@ -28,15 +28,22 @@ const CONNECT_ATTEMPTS: u32 = 3;
 pub(super) const BY_PATH: &str = "/dev/disk/by-path/";
 
 /// The link of a LUN: no brackets of IPv6, and a LUN of 256 and more in hexadecimal.
-pub(super) fn device_path(path: &IscsiPath) -> String {
-    let Lun(lun) = path.lun;
+///
+/// # Errors
+/// A LUN given as a text cannot be compared with 256.
+pub(super) fn device_path(path: &IscsiPath) -> Result<String, BrickError> {
+    let lun = match &path.lun {
+        TargetLun::Number(lun) => *lun,
+        TargetLun::Text(text) => return Err(BrickError::LunIsText { text: text.clone() }),
+    };
     let portal = without_brackets(&path.portal);
-    if lun < 256 {
-        by_path_name(&portal, &path.iqn, path.lun)
+    let Lun(number) = lun;
+    Ok(if number < 256 {
+        by_path_name(&portal, &path.iqn, lun)
     } else {
-        let (low, high) = (lun & 0xffff, lun >> 16);
+        let (low, high) = (number & 0xffff, number >> 16);
         format!("ip-{portal}-iscsi-{}-lun-0x{low:04x}{high:04x}00000000", path.iqn)
-    }
+    })
 }
 
 fn without_brackets(portal: &Portal) -> Cow<'_, Portal> {
@@ -81,7 +88,7 @@ pub(crate) async fn disconnect_volume(
 /// `_disconnect_volume_iscsi`.
 async fn disconnect_volume_iscsi(cx: &Context<'_>, path: &IscsiPath) -> Result<(), BrickError> {
     let target = Target { portal: &path.portal, iqn: &path.iqn };
-    let link = device_path(path);
+    let link = device_path(path)?;
     // Without a link realpath gives the link itself back: nothing to remove, nothing to wait for.
     if let Some(device) = real_device(cx, &link).await? {
         remove_scsi_device(cx, &device, true, &mut Chainer::new(false)).await?;
@@ -151,7 +158,7 @@ async fn connect_once(cx: &Context<'_>, data: &IscsiData) -> Result<String, Bric
     }
     let Some(path) = connected else { return Err(no_login(cx, data)) };
     let target = Target { portal: &path.portal, iqn: &path.iqn };
-    let link = device_path(&path);
+    let link = device_path(&path)?;
     let device = wait_for_link(cx, target, &link).await?;
     execute(cx, || ScsiId { device: device.clone() }, OK).await?;
     Ok(format!("{BY_PATH}{link}"))

@@ -44,7 +44,7 @@ pub(super) async fn disconnect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
 ) -> Result<(), BrickError> {
-    let links: Vec<String> = discovery::all_targets(data).iter().map(device_path).collect();
+    let links = links(data)?;
     let mut first = None;
     for link in &links {
         if let Some(device) = real_device(cx, link).await? {
@@ -79,6 +79,11 @@ async fn discover_mpath_device(
     };
     wait_for_rw(cx, wwn, &path).await?;
     Ok(path)
+}
+
+/// `_get_device_path`: the link of every target.
+fn links(data: &IscsiData) -> Result<Vec<String>, BrickError> {
+    discovery::all_targets(data).iter().map(device_path).collect()
 }
 
 /// `find_multipath_device_path`: udev's link or the map's node, six seconds for each.
@@ -207,7 +212,7 @@ async fn discover_iscsi_portals(
     let path = |(portal, iqn): (&str, &str)| IscsiPath {
         portal: portal.into(),
         iqn: iqn.into(),
-        lun: data.target_lun,
+        lun: data.target_lun.clone(),
     };
     Ok(parse::sendtargets(&stdout).into_iter().map(path).collect())
 }
@@ -217,7 +222,7 @@ pub(super) async fn connect_once(cx: &Context<'_>, data: &IscsiData) -> Result<S
     let mut tries: u32 = 0;
     loop {
         connect_portals(cx, data).await?;
-        let links: Vec<String> = discovery::all_targets(data).iter().map(device_path).collect();
+        let links = links(data)?;
         for link in &links {
             if let Some(device) = real_device(cx, link).await? {
                 return discover_mpath_device(cx, link, &device).await;
@@ -264,8 +269,11 @@ async fn rescan_iscsi(cx: &Context<'_>, targets: &[IscsiPath]) -> Result<(), Bri
             continue;
         }
         if let Some(hctl) = cx.call(TargetHctl { iqn: path.iqn.clone() }).await? {
-            let hctl = castoff_ports::Hctl { lun: path.lun, ..hctl };
-            execute(cx, || ScanLun { hctl }, OK).await?;
+            // A text is put into the command as it is.
+            if let Some(lun) = path.lun.in_path() {
+                let hctl = castoff_ports::Hctl { lun, ..hctl };
+                execute(cx, || ScanLun { hctl }, OK).await?;
+            }
         }
     }
     Ok(())

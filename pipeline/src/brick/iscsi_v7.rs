@@ -8,7 +8,7 @@
 
 use std::pin::pin;
 
-use castoff_ports::cinder::{IscsiData, IscsiPath};
+use castoff_ports::cinder::{IscsiData, IscsiPath, TargetLun};
 use castoff_ports::host::{DeviceExists, DmName, RealPath, SessionDevices, UnlinkByIdLinks};
 use castoff_ports::iscsi::{Nodes, Sessions};
 use castoff_ports::{DeviceName, Iqn, Portal};
@@ -104,7 +104,9 @@ async fn get_connection_devices(
         for s in sessions.iter().filter(|s| s.portal == portal.as_str() && s.iqn == iqn.as_str()) {
             let keep = keep.get_or_insert(false);
             for device in cx.call(SessionDevices { sid: s.sid }).await? {
-                if device.hctl.lun != lun {
+                // In Python 1 is not "1": of a LUN given as a text every device is another volume's,
+                // so it stays, and so does the session.
+                if lun != TargetLun::Number(device.hctl.lun) {
                     *keep = true;
                 } else if !devices.contains(&device.name) {
                     devices.push(device.name);

@@ -185,7 +185,9 @@ async fn look(
     if known.is_none() {
         *known = cx.call(SessionHctl { sid }).await?;
     }
-    let Some(hctl) = known.map(|h| Hctl { lun: path.lun, ..h }) else { return Ok(None) };
+    // Here a LUN given as a text does no harm: it is put into a command and into a path.
+    let Some((at, lun)) = (*known).zip(path.lun.in_path()) else { return Ok(None) };
+    let hctl = Hctl { lun, ..at };
     if *next_scan <= 0 {
         *rescans += 1;
         // A scan that fails has used up one of the rescans and is due again a second later.

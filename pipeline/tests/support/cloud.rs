@@ -97,7 +97,7 @@ pub(crate) fn connection_info() -> ConnectionInfo {
         data: IscsiData {
             target_portal: "10.0.0.1:3260".into(),
             target_iqn: "iqn.t".into(),
-            target_lun: Lun(1),
+            target_lun: Lun(1).into(),
             paths: vec![],
             volume_id: "v1".into(),
             device_path: Some("/dev/sdb".to_owned()),

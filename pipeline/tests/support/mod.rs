@@ -90,15 +90,6 @@ pub(crate) fn golden(file: &str) -> Vec<serde_json::Value> {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Why a case, or something in it, is not what was recorded.
-pub(crate) fn kept_divergence(file: &str, case: &str, policy: &str, what: &str) -> Option<String> {
-    golden("kept_divergences").into_iter().find_map(|d| {
-        let is = |key: &str, value: &str| d[key] == "*" || d[key] == value;
-        (is("file", file) && is("case", case) && is("policy", policy) && d["what"] == what)
-            .then(|| d["reason"].as_str().unwrap().to_owned())
-    })
-}
-
 /// Seconds, as golden traces count them.
 pub(crate) fn seconds(t: SimTime) -> f64 {
     t.0 as f64 / 1e6
