@@ -26,6 +26,8 @@
 mod command;
 mod config;
 mod domain_xml;
+#[cfg(test)]
+mod domain_xml_fuzz;
 mod error;
 mod events;
 mod guard;
