@@ -5,28 +5,31 @@
 //! with libvirt 9: 5 s); only the XML and the DEVICE_REMOVED event tell. A guest keeps writing to
 //! its disks until it lets go of them, through whatever host device they were opened on.
 //!
+//! - `domain`: what libvirt knows of a guest.
 //! - `hotplug`: attach, detach, what a second request does, the domain's job lock.
 //! - `events`: nova's waiters for DEVICE_REMOVED and DEVICE_REMOVAL_FAILED.
 //! - `pause`: suspend, resume and managed save.
 //! - `lifecycle`: destroy, undefine, define, create; secrets of encrypted volumes.
 //! - `guest`: what the guest does: its writes, its letting go, its power.
+//! - `happening`: what happens on the host by itself: libvirtd restarts, QEMU dies, a guest reboots.
+//! - `qemu`: what a second unplug request does, by QEMU's version and the machine type.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use castoff_ports::libvirt::{
-    AttachDeviceFlags, Call, DetachDeviceFlags, GuestDisk, PowerState, Reply, error,
-};
-use castoff_ports::{Alias, CallCx, InstanceId, Process, Refusal, SimTime, VolumeId};
+use castoff_ports::libvirt::{Call, GuestDisk, PowerState, Reply, error};
+use castoff_ports::qemu::Qemu;
+use castoff_ports::{CallCx, InstanceId, Process, Refusal, SimTime, VolumeId};
 
 use crate::fact::Facts;
-use crate::kernel::{DeviceHandle, Kernel};
-use crate::release::{QemuUnplug, Release};
+use crate::kernel::Kernel;
+use crate::release::Release;
 use crate::storage::Storage;
-use crate::world::{Outcome, Step, Ticket};
+use crate::world::{Outcome, Step};
 
+mod domain;
 mod events;
 mod guest;
+mod happening;
 mod hotplug;
 mod lifecycle;
 #[cfg(test)]
@@ -34,10 +37,17 @@ mod lifecycle_tests;
 mod pause;
 #[cfg(test)]
 mod properties;
+mod qemu;
+#[cfg(test)]
+mod qemu_tests;
 #[cfg(test)]
 mod tests;
 
+use domain::{Domain, Job, JobCall, Unplugging, is_live};
+pub use domain::{LiveDisk, Unplug};
 use events::Waiter;
+pub use happening::Happening;
+use happening::Libvirtd;
 
 /// Until when guests write by themselves unless a harness says otherwise: it bounds a run.
 const WRITES_UNTIL: SimTime = SimTime(30_000_000);
@@ -53,97 +63,6 @@ pub enum LetsGo {
     Never,
 }
 
-/// How far the unplug of a live disk is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unplug {
-    /// Not requested.
-    Idle,
-    /// Requested; the guest has it.
-    Pending {
-        /// When the guest answers; none while it does not.
-        answers_at: Option<SimTime>,
-        /// The answer will be no.
-        refuses: bool,
-    },
-    /// QEMU 4.2 took a second request for the end of the first (nova bug 1882521): requests are
-    /// accepted and nothing comes of them until the guest is resumed or starts answering anew.
-    Aborted,
-}
-
-/// A disk of a running guest.
-#[derive(Clone, Debug)]
-pub struct LiveDisk {
-    /// The guest.
-    pub instance: InstanceId,
-    /// `vdb`.
-    pub target: String,
-    /// The volume that the guest means: the serial it was plugged with.
-    pub volume: VolumeId,
-    /// The host device that QEMU has open.
-    pub device: DeviceHandle,
-    /// `ua-<volume id>` as nova set it, or libvirt's own `virtio-disk<n>`.
-    pub alias: Alias,
-    /// As the XML has it.
-    pub source_dev: String,
-    /// The serial as the XML has it.
-    pub serial: Option<VolumeId>,
-    /// How far its unplug is.
-    pub unplug: Unplug,
-}
-
-/// A call that waits for the domain's job lock, or holds it while it waits for the guest.
-#[derive(Clone, Debug)]
-struct Job {
-    ticket: Ticket,
-    /// Who gets the answer; nobody once the caller has died.
-    caller: Option<(Process, u32)>,
-    call: JobCall,
-}
-
-#[derive(Clone, Debug)]
-enum JobCall {
-    Attach(AttachDeviceFlags),
-    Detach(DetachDeviceFlags),
-}
-
-/// The job that holds a domain's lock: a detach that waits for the guest.
-#[derive(Clone, Debug)]
-struct Unplugging {
-    ticket: Ticket,
-    caller: Option<(Process, u32)>,
-    target: String,
-    /// Remove the disk from the persistent config when the live part has succeeded.
-    config: bool,
-    until: SimTime,
-}
-
-#[derive(Clone, Debug)]
-struct Domain {
-    id: InstanceId,
-    persistent: bool,
-    /// False once a transient domain has stopped: libvirt knows it no more.
-    defined: bool,
-    power: PowerState,
-    live: Vec<LiveDisk>,
-    config: Vec<GuestDisk>,
-    job: Option<Unplugging>,
-    queue: VecDeque<Job>,
-}
-
-impl Domain {
-    fn is_live(&self) -> bool {
-        is_live(self.power)
-    }
-}
-
-/// Whether QEMU runs; nova's `live`.
-fn is_live(power: PowerState) -> bool {
-    match power {
-        PowerState::Running | PowerState::Paused => true,
-        PowerState::Shutdown | PowerState::Crashed => false,
-    }
-}
-
 /// libvirtd, QEMU and the guests.
 #[derive(Clone, Debug)]
 pub struct Hypervisor {
@@ -154,7 +73,11 @@ pub struct Hypervisor {
     pub guest_writes_until: SimTime,
     /// Device events get lost (libvirtd restarted between request and event, F37).
     pub events_lost: bool,
-    qemu: QemuUnplug,
+    /// What runs the guests.
+    pub qemu: Qemu,
+    libvirtd: Libvirtd,
+    /// What happens on the host by itself, in the order in which it was said.
+    happenings: Vec<(SimTime, Happening)>,
     detach_blocks: Duration,
     device_missing_error: bool,
     lets_go: LetsGo,
@@ -201,6 +124,8 @@ impl Hypervisor {
             guest_writes_until: WRITES_UNTIL,
             events_lost: false,
             qemu: release.qemu,
+            libvirtd: Libvirtd::Up,
+            happenings: Vec::new(),
             detach_blocks: release.detach_blocks,
             device_missing_error: release.device_missing_error,
             lets_go: LetsGo::After(Duration::from_millis(400)),
@@ -223,6 +148,9 @@ impl Hypervisor {
         call: Call,
     ) -> Outcome {
         let mut host = Host { step, kernel, storage };
+        if let Err(failure) = self.reach_libvirtd(&call) {
+            return Outcome::Done(Err(failure));
+        }
         let result = match call {
             Call::LookupByUuid(c) => self.domain(&c.instance).map(|_| Reply::LookupByUuid(())),
             Call::GetInfo(c) => self.domain(&c.instance).map(|d| Reply::GetInfo(d.power)),
@@ -279,12 +207,15 @@ impl Hypervisor {
             Unplug::Idle | Unplug::Aborted => None,
         });
         let waits = self.waiters.iter().filter_map(Waiter::deadline);
-        jobs.chain(answers).chain(waits).chain(self.next_write()).min()
+        let happenings = self.happenings.iter().map(|(at, _)| *at);
+        let here = jobs.chain(answers).chain(waits).chain(happenings);
+        here.chain(self.libvirtd.up_at()).chain(self.next_write()).min()
     }
 
     /// Lets happen what is due: guests write, answer, then calls and waits run out.
     pub fn advance(&mut self, step: &mut Step<'_>, kernel: &mut Kernel, storage: &mut Storage) {
         let mut host = Host { step, kernel, storage };
+        self.happen(&mut host);
         self.write_if_due(&mut host);
         self.answer_due_requests(&mut host);
         self.end_due_jobs(&mut host);

@@ -11,6 +11,7 @@
 //!   [`runtime`]: the operations, a file a system.
 //! - [`call`]: the sum of them, [`CallCx`], [`Binding`], [`Port`].
 //! - [`failure`]: what can come back instead of a reply.
+//! - [`qemu`]: version and machine type of what runs the guests.
 //! - [`plan`] and [`fault`]: which fault strikes where, and the layer that makes it strike.
 //! - [`trace`] and [`trace_layer`]: what is recorded, its text form and its JSON lines; the layer
 //!   that records what a process asked and was told.
@@ -30,6 +31,7 @@ pub mod novadb;
 pub mod operation;
 pub mod plan;
 pub mod plan_text;
+pub mod qemu;
 pub mod rpc;
 pub mod runtime;
 pub mod secret;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use castoff_ports::libvirt::{DeviceEvent, Reply, WaiterId};
 use castoff_ports::{Alias, CallCx, InstanceId, Process, SimTime};
 
+use super::happening::Libvirtd;
 use super::{Hypervisor, done};
 use crate::world::{Outcome, Step, Ticket};
 
@@ -79,7 +80,7 @@ impl Hypervisor {
         alias: &Alias,
         event: DeviceEvent,
     ) {
-        if self.events_lost {
+        if self.events_lost || self.libvirtd != Libvirtd::Up {
             return;
         }
         self.waiters.retain_mut(|w| {

@@ -15,16 +15,7 @@ impl Hypervisor {
     pub fn start_guest(&mut self, instance: InstanceId, persistent: bool) {
         self.domains.retain(|d| d.defined || d.id != instance || d.job.is_some());
         debug_assert!(self.find(&instance).is_none(), "guest {instance} runs already");
-        self.domains.push(Domain {
-            id: instance,
-            persistent,
-            defined: true,
-            power: PowerState::Running,
-            live: Vec::new(),
-            config: Vec::new(),
-            job: None,
-            queue: std::collections::VecDeque::new(),
-        });
+        self.domains.push(Domain::new(instance, persistent, PowerState::Running));
     }
 
     /// Changes how guests answer from now on; pending requests are answered that way too, counted
@@ -84,6 +75,7 @@ impl Hypervisor {
     pub(super) fn stop(&mut self, facts: &mut Facts, at: usize, now: SimTime) {
         let domain = &mut self.domains[at];
         domain.defined = domain.persistent;
+        (domain.boots_until, domain.held) = (None, false);
         if let Some(job) = &mut domain.job {
             job.until = now;
         }
@@ -97,10 +89,12 @@ impl Hypervisor {
     }
 
     /// Starts the guest's answer to pending requests again; an aborted one may be sent again.
-    fn answer_anew(&mut self, at: usize, now: SimTime) {
+    pub(super) fn answer_anew(&mut self, at: usize, now: SimTime) {
         let pending = self.pending(at, now);
         for disk in &mut self.domains[at].live {
             disk.unplug = match disk.unplug {
+                // What a guest has missed while it booted stays missed.
+                Unplug::Pending { heard: false, .. } => disk.unplug,
                 Unplug::Pending { .. } => pending,
                 Unplug::Idle | Unplug::Aborted => Unplug::Idle,
             };

@@ -11,11 +11,9 @@ use castoff_ports::libvirt::{
 use castoff_ports::{Alias, CallCx, Failure, InstanceId, Process, Refusal, SimTime};
 
 use super::{
-    Domain, Host, Hypervisor, Io, Job, JobCall, LetsGo, LiveDisk, Unplug, Unplugging, done,
-    transient,
+    Domain, Host, Hypervisor, Io, Job, JobCall, LiveDisk, Unplug, Unplugging, done, transient,
 };
 use crate::fact::{Fact, Facts};
-use crate::release::QemuUnplug;
 use crate::world::{Outcome, Step, Ticket};
 
 /// How a call that got the job lock begins.
@@ -186,54 +184,12 @@ impl Hypervisor {
         Ok(Begun::Waits { target: target.clone(), config, until })
     }
 
-    /// `device_del`: the first starts the unplug; what the second does is QEMU's version.
-    fn request_unplug(
-        &mut self,
-        step: &mut Step<'_>,
-        at: usize,
-        disk: usize,
-    ) -> Result<(), Refusal> {
-        let fresh = self.pending(at, step.now);
-        let disk = &mut self.domains[at].live[disk];
-        disk.unplug = match (disk.unplug, self.qemu) {
-            (Unplug::Idle, _) => fresh,
-            (Unplug::Pending { .. }, QemuUnplug::SecondAborts) => Unplug::Aborted,
-            (Unplug::Pending { .. }, QemuUnplug::SecondRefused) => {
-                return Err(Refusal::libvirt(
-                    error::INTERNAL_ERROR,
-                    format!(
-                        "internal error: unable to execute QEMU command 'device_del': Device {} is already in the process of unplug",
-                        disk.alias
-                    ),
-                ));
-            }
-            (unplug @ (Unplug::Pending { .. } | Unplug::Aborted), _) => unplug,
-        };
-        step.facts.push(Fact::UnplugRequested {
-            instance: disk.instance.clone(),
-            target: disk.target.clone(),
-        });
-        Ok(())
-    }
-
-    /// An unplug that begins now, as the guests answer; a paused guest has no answer yet.
-    pub(super) fn pending(&self, at: usize, now: SimTime) -> Unplug {
-        let (delay, refuses) = match self.lets_go {
-            LetsGo::After(delay) => (Some(delay), false),
-            LetsGo::Refuses(delay) => (Some(delay), true),
-            LetsGo::Never => (None, false),
-        };
-        let runs = self.domains[at].power == castoff_ports::libvirt::PowerState::Running;
-        let answers_at = delay.filter(|_| runs).map(|delay| now + delay);
-        Unplug::Pending { answers_at, refuses }
-    }
-
     /// Lets guests answer the requests that are due; then the calls that waited for them end.
     pub(super) fn answer_due_requests(&mut self, host: &mut Host<'_, '_>) {
         for at in 0..self.domains.len() {
             // Backwards: an answered disk may leave the list.
             for disk in (0..self.domains[at].live.len()).rev() {
-                let Unplug::Pending { answers_at: Some(due), refuses } =
+                let Unplug::Pending { answers_at: Some(due), refuses, .. } =
                     self.domains[at].live[disk].unplug
                 else {
                     continue;
@@ -252,6 +208,11 @@ impl Hypervisor {
 
     fn unplug(&mut self, host: &mut Host<'_, '_>, at: usize, disk: usize) {
         self.guest_write(&mut host.io(), at, disk);
+        self.remove_live(host, at, disk);
+    }
+
+    /// QEMU takes the disk from the guest and says so.
+    pub(super) fn remove_live(&mut self, host: &mut Host<'_, '_>, at: usize, disk: usize) {
         let disk = self.domains[at].live.remove(disk);
         host.step.facts.push(Fact::DiskUnplugged {
             instance: disk.instance.clone(),

@@ -4,8 +4,6 @@
 //! waits for the guest ends. Undefining a running domain leaves it transient. A domain that is
 //! defined again (a hard reboot) has exactly the disks of its new XML, whatever it had before.
 
-use std::collections::VecDeque;
-
 use castoff_ports::libvirt::{GuestDisk, PowerState, error};
 use castoff_ports::{InstanceId, Refusal, VolumeId};
 
@@ -85,16 +83,7 @@ impl Hypervisor {
         let at = match self.position(&instance) {
             Ok(at) => at,
             Err(_) => {
-                self.domains.push(Domain {
-                    id: instance,
-                    persistent: true,
-                    defined: true,
-                    power: PowerState::Shutdown,
-                    live: Vec::new(),
-                    config: Vec::new(),
-                    job: None,
-                    queue: VecDeque::new(),
-                });
+                self.domains.push(Domain::new(instance, true, PowerState::Shutdown));
                 self.domains.len() - 1
             }
         };

@@ -6,15 +6,17 @@ use std::time::Duration;
 use castoff_ports::libvirt::{
     AttachDeviceFlags, CreateWaiter, DetachDeviceFlags, PowerState, WaitForEvent, WaiterId, XmlDesc,
 };
-use castoff_ports::{Call, DeviceName, Hctl, Lun, Operation, Process, Sid, SimTime, host, iscsi};
+use castoff_ports::qemu::{Machine, Qemu, Version};
+use castoff_ports::{
+    Call, DeviceName, Failure, Hctl, Lun, Operation, Process, Sid, SimTime, host, iscsi,
+};
 use proptest::prelude::*;
 
-use super::LetsGo;
+use super::{Happening, LetsGo};
 use crate::Release;
 use crate::fact::Fact;
 use crate::kernel::Linger;
 use crate::kernel::bed::{Bed, disk, guest, volume};
-use crate::release::QemuUnplug;
 
 /// One step of a random run; numbers choose among few volumes, disks and targets.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,7 @@ enum Do {
     Linger(Option<Linger>),
     Link(bool),
     Cache(bool),
+    Happens(Happening),
     Crash,
 }
 
@@ -58,6 +61,14 @@ fn steps() -> impl Strategy<Value = Vec<Do>> {
         Just(Some(Linger::Never)),
         (0..3000_u64).prop_map(|ms| Some(Linger::For(Duration::from_millis(ms)))),
     ];
+    let time = || (0..3000_u64).prop_map(Duration::from_millis);
+    let happening = prop_oneof![
+        time().prop_map(Happening::LibvirtdRestarts),
+        time().prop_map(Happening::GuestReboots),
+        Just(Happening::QemuDies),
+        Just(Happening::GuestPauses),
+        Just(Happening::GuestResumes),
+    ];
     let one = prop_oneof![
         1 => volume.clone().prop_map(Do::Map),
         1 => volume.clone().prop_map(Do::Unmap),
@@ -78,6 +89,7 @@ fn steps() -> impl Strategy<Value = Vec<Do>> {
         1 => linger.prop_map(Do::Linger),
         1 => any::<bool>().prop_map(Do::Link),
         1 => any::<bool>().prop_map(Do::Cache),
+        1 => happening.prop_map(Do::Happens),
         1 => Just(Do::Crash),
     ];
     prop::collection::vec(one, 1..60)
@@ -166,6 +178,7 @@ fn run(b: &mut Bed, step: Do) {
         Do::Linger(linger) => b.world.kernel.linger = linger,
         Do::Link(up) => b.world.storage.reachable = up,
         Do::Cache(writeback) => b.world.kernel.writeback = writeback,
+        Do::Happens(what) => b.world.hypervisor.schedule(b.now, what),
         Do::Crash => {
             b.world.kill(b.now, Process::NovaCompute, b.cx.incarnation);
             b.cx.incarnation += 1;
@@ -200,8 +213,11 @@ fn check(b: &mut Bed, seen: &mut usize) {
     let distinct: BTreeSet<_> = targets.iter().collect();
     assert_eq!(distinct.len(), targets.len(), "two live disks have one target: {targets:?}");
     if b.world.hypervisor.power(&guest()) != Some(PowerState::Shutdown) {
-        let xml = b.ask(XmlDesc { instance: guest(), inactive: false }).unwrap();
-        assert_eq!(xml.len(), targets.len());
+        match b.ask(XmlDesc { instance: guest(), inactive: false }) {
+            Ok(xml) => assert_eq!(xml.len(), targets.len()),
+            // libvirtd restarts.
+            Err(failure) => assert!(matches!(failure, Failure::Unreachable { .. }), "{failure:?}"),
+        }
     }
     assert!(b.world.next_timer().is_none_or(|at| at >= b.now), "a timer is in the past");
 }
@@ -235,12 +251,13 @@ proptest! {
         steps in steps(),
         shared in any::<bool>(),
         blocks in prop_oneof![Just(0_u64), Just(5)],
-        qemu in prop_oneof![
-            Just(QemuUnplug::SecondIgnored),
-            Just(QemuUnplug::SecondAborts),
-            Just(QemuUnplug::SecondRefused)
+        version in prop_oneof![
+            Just(Version::new(2, 8)), Just(Version::new(4, 2)), Just(Version::new(5, 0)),
+            Just(Version::new(6, 2)), Just(Version::new(7, 2)),
         ],
+        machine in prop_oneof![Just(Machine::Pc), Just(Machine::Q35), Just(Machine::Q35Native)],
     ) {
+        let qemu = Qemu { version, machine };
         let release = Release::named("2026.1").unwrap();
         let mut b = Bed::of(Release { qemu, detach_blocks: Duration::from_secs(blocks), ..release });
         b.world.storage.shared_target = shared;
