@@ -22,6 +22,6 @@ pub use builtin::{all, named, names, resolve};
 pub use check::{POLICIES, Problem, check};
 pub use load::{LoadError, load, parse};
 pub use scenario::{
-    Action, Actor, End, Expectation, GuestSpec, HostSpec, Leftover, LetsGo, Linger, Scenario,
-    StorageSpec, TokenSpec, VolumeSpec,
+    Action, Actor, End, Expectation, GuestSpec, HostEvent, HostSpec, Leftover, LetsGo, Linger,
+    Scenario, StorageSpec, TokenSpec, VolumeSpec,
 };

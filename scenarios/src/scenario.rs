@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use castoff_ports::plan::Fault;
+use castoff_ports::qemu::{Machine, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,54 @@ pub struct HostSpec {
     /// multipathd runs and nova.conf says `volume_use_multipath = true`.
     #[serde(default)]
     pub multipath: bool,
+    /// QEMU's version, `"4.2"`: what a second unplug request does while one is pending hangs on
+    /// it. Absent: the release's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", regex(pattern = "^[0-9]{1,5}\\.[0-9]{1,5}$"))]
+    pub qemu: Option<Version>,
+    /// The guest's machine type: how it is told to let go, and how long `"promptly"` takes.
+    /// Absent: the release's, and any time that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Machine>")]
+    pub machine: Option<Machine>,
+    /// What happens to the host by itself.
+    #[serde(default, rename = "event", skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<HostEvent>,
+}
+
+/// Something that happens to the host by itself, whatever nova does.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HostEvent {
+    /// libvirtd stops: calls under way lose their connection, and device events are lost until
+    /// nova has called it again.
+    LibvirtdRestarts {
+        /// When, in milliseconds from the start.
+        at_ms: u64,
+        /// It is back after so many milliseconds.
+        for_ms: u64,
+    },
+    /// QEMU is killed: the guest is shut off.
+    QemuDies {
+        /// When, in milliseconds from the start.
+        at_ms: u64,
+    },
+    /// The guest restarts its system: a pending unplug completes, and requests that come before
+    /// it is up again are missed.
+    GuestReboots {
+        /// When, in milliseconds from the start.
+        at_ms: u64,
+        /// It is up again after so many milliseconds.
+        for_ms: u64,
+    },
+    /// Somebody pauses the guest behind nova's back; it answers nothing meanwhile.
+    GuestPauses {
+        /// When, in milliseconds from the start.
+        at_ms: u64,
+        /// It goes on after so many milliseconds; when faults stop if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
 }
 
 /// How long a deleted SCSI disk stays.

@@ -4,6 +4,7 @@
 //! - [`direct`]: models in process on virtual time, with an executor of its own.
 //! - [`network`]: the same models behind HTTP, a broker and links, on turmoil hosts.
 //! - [`prepare`]: a scenario's starting state, made by the attach pipeline.
+//! - [`host_spec`]: its QEMU, and what happens to its host by itself.
 //! - [`actors`]: what users do, on any binding.
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
@@ -21,6 +22,7 @@ pub mod campaign;
 pub mod direct;
 pub mod explore;
 pub mod keep;
+pub mod host_spec;
 pub mod latency;
 pub mod network;
 pub mod observe;

@@ -26,6 +26,7 @@ use castoff_scenarios::{Leftover, LetsGo, Linger, Scenario};
 
 use crate::actors::{Script, Task};
 use crate::direct::{Direct, Quiet};
+use crate::host_spec;
 use crate::observe::Observer;
 use crate::properties::Checker;
 use crate::rng::SimRng;
@@ -236,14 +237,15 @@ impl Prepared {
         let mut world = self.world.clone();
         let spec = &self.scenario;
         let lets_go = match spec.guest.lets_go {
-            // Measured: 70 to 700 ms, by machine type and load.
             LetsGo::Promptly => {
-                hypervisor::LetsGo::After(Duration::from_millis(u64::from(rng.between(70, 700))))
+                let (from, to) = host_spec::promptly(spec.host.machine);
+                hypervisor::LetsGo::After(Duration::from_millis(u64::from(rng.between(from, to))))
             }
             LetsGo::AfterMs(ms) => hypervisor::LetsGo::After(Duration::from_millis(ms)),
             LetsGo::Never => hypervisor::LetsGo::Never,
         };
         world.hypervisor.set_lets_go(self.start, lets_go);
+        host_spec::apply(&mut world, &spec.host, self.start);
         world.kernel.linger = spec.host.device_lingers.map(|l| match l {
             Linger::ForMs(ms) => kernel::Linger::For(Duration::from_millis(ms)),
             Linger::Never => kernel::Linger::Never,
@@ -310,7 +312,7 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
 
 /// What hinders stops: the guest answers at once, deleted devices go.
 pub fn heal_world(world: &mut World, now: SimTime) {
-    world.hypervisor.set_lets_go(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
+    world.hypervisor.heal(now, hypervisor::LetsGo::After(Duration::from_millis(100)));
     world.kernel.heal(now);
     world.storage.lost_portals.clear();
 }

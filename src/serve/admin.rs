@@ -130,6 +130,7 @@ fn turn(cloud: &Rc<Cloud>, knobs: Knobs) -> Result<(), String> {
                 Linger::Never => kernel::Linger::Never,
             });
             world.kernel.writeback = host.writeback;
+            castoff_sim::host_spec::apply(world, &host, now);
         }
         if let Some(token) = knobs.token {
             world.keystone.token_lifetime = Duration::from_secs(token.lifetime_s);
