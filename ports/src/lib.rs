@@ -34,6 +34,7 @@ pub mod plan_text;
 pub mod qemu;
 pub mod rpc;
 pub mod runtime;
+pub mod schedule;
 pub mod secret;
 pub mod time;
 pub mod trace;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::Schedule;
 use crate::{RequestId, SimTime};
 
 /// The format's version, in the header.
@@ -142,6 +143,9 @@ pub struct Identity {
     pub seed: u64,
     /// The plan, when one was given beside the scenario's own.
     pub plan: Option<crate::plan::Plan>,
+    /// The schedule; by virtual time when a file does not say.
+    #[serde(default, skip_serializing_if = "Schedule::is_fifo")]
+    pub schedule: Schedule,
     /// The random generator's name.
     pub generator: String,
 }
@@ -156,6 +160,9 @@ impl Identity {
         for fault in self.plan.iter().flat_map(|plan| &plan.faults) {
             // Writing into a String cannot fail.
             let _ = write!(command, " --fault {fault}");
+        }
+        if !self.schedule.is_fifo() {
+            let _ = write!(command, " --schedule {}", self.schedule);
         }
         command.push_str(" --trace text");
         command
@@ -178,7 +185,11 @@ impl fmt::Display for Identity {
                 Some(p) => serde_json::to_string(p).unwrap_or_else(|e| e.to_string()),
             },
             self.generator
-        )
+        )?;
+        match self.schedule.is_fifo() {
+            true => Ok(()),
+            false => write!(f, " schedule={}", self.schedule),
+        }
     }
 }
 

@@ -11,4 +11,4 @@ mod binding;
 mod core;
 
 pub use binding::Direct;
-pub use core::{Core, Quiet};
+pub use core::{Choice, Core, PCT_POINTS, Quiet, RACE_WINDOW};

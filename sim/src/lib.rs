@@ -8,6 +8,7 @@
 //! - [`actors`]: what users do, on any binding.
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
+//! - [`schedule`]: every order of a run.
 //! - [`campaign`]: many runs, in rows.
 //! - [`suite`][]: `castoff::scenario("…").policy("…").seeds(0..100).check()`.
 
@@ -31,4 +32,5 @@ pub mod properties;
 pub mod rng;
 pub mod run;
 pub mod shrink;
+pub mod schedule;
 pub mod suite;

@@ -12,13 +12,14 @@ use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::fault::Passed;
 use castoff_ports::plan::{Fault, Plan};
+use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Event, Identity, Trace, What};
 use castoff_ports::{Port, RequestId, SimTime, VolumeId};
 use castoff_scenarios::{Action, End};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::{Answer, Script, Task};
-use crate::direct::{Direct, Quiet};
+use crate::direct::{Choice, Direct, Quiet};
 use crate::network::Network;
 use crate::observe::Observer;
 use crate::prepare::{self, Prepared, RETRY, volume_id};
@@ -72,6 +73,8 @@ pub struct RunReport {
     pub calls: u64,
     /// The points that were passed until the faults stopped, if they were asked for.
     pub passed: Vec<Passed>,
+    /// What the schedule chose at each choice point; empty by virtual time.
+    pub choices: Vec<Choice>,
     /// The trace, if one was asked for.
     pub events: Vec<Event>,
 }
@@ -181,6 +184,7 @@ pub fn identity(
         binding: binding.as_str().to_owned(),
         seed,
         plan: extra.cloned(),
+        schedule: Schedule::Fifo,
         generator: GENERATOR.to_owned(),
     }
 }
@@ -204,6 +208,18 @@ pub fn run_keeping(
     extra: Option<&Plan>,
     keep: Keep,
 ) -> RunReport {
+    run_scheduled(prepared, binding, seed, extra, &Schedule::Fifo, keep)
+}
+
+/// The same in the order of a schedule; on `network` the order is turmoil's.
+pub fn run_scheduled(
+    prepared: &Rc<Prepared>,
+    binding: BindingKind,
+    seed: u64,
+    extra: Option<&Plan>,
+    schedule: &Schedule,
+    keep: Keep,
+) -> RunReport {
     let trace = if keep.trace { Trace::on(prepared.start) } else { Trace::off() };
     let mut plan = Plan::default();
     let all = prepared.scenario.faults.iter().chain(extra.into_iter().flat_map(|p| &p.faults));
@@ -222,8 +238,11 @@ pub fn run_keeping(
                 rng.bits(),
                 prepared.start,
                 keep.points,
-            );
-            play(&mut direct, prepared, scripts)
+            )
+            .following(schedule);
+            let mut report = play(&mut direct, prepared, scripts);
+            report.choices = direct.core().choices();
+            report
         }
         BindingKind::Network => {
             let mut network = Network::keeping(
@@ -326,6 +345,7 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         simulated: engine.now().since(prepared.start),
         calls: engine.calls(),
         passed: engine.passed(),
+        choices: Vec::new(),
         events: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use castoff_model::World;
 use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute};
 use castoff_ports::fault::{FaultLayer, Passed};
 use castoff_ports::plan::{EnvironmentEvent, Fault, Plan};
+use castoff_ports::schedule::Schedule;
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{
     Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, RequestId, SimTime, nova,
@@ -176,10 +177,10 @@ impl Hooks for Processes {
                         // Only now does its RPC server open.
                         let mut world = started.world.borrow_mut();
                         world.broker.consumer_up();
-                        let waiting = world.broker.queued();
+                        let waiting: Vec<RequestId> = world.broker.queued_requests().collect();
                         drop(world);
-                        for _ in 0..waiting {
-                            started.schedule_delivery();
+                        for request in waiting {
+                            started.schedule_delivery(request);
                         }
                     }),
                 );
@@ -249,6 +250,13 @@ impl Direct {
         Direct { core, layered, faults }
     }
 
+    /// The same run, but this schedule chooses the order; to be called before anything happens.
+    #[must_use]
+    pub fn following(self, schedule: &Schedule) -> Direct {
+        self.core.follow(schedule);
+        self
+    }
+
     /// The executor.
     pub fn core(&self) -> &Rc<Core> {
         &self.core
@@ -264,8 +272,9 @@ impl Direct {
         self.core.run_until_quiet(limit)
     }
 
-    /// Faults stop, dead processes start again.
+    /// Faults stop, the schedule too, dead processes start again.
     pub fn heal(&self) {
+        self.core.rest();
         if let Some(faults) = &self.faults {
             faults.heal();
         }

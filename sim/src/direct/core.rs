@@ -1,9 +1,11 @@
 //! The executor's state: tasks, events in virtual time, and calls under way.
 //!
+//! - [`choice`]: who goes on, where a schedule chooses.
 //! - [`slots`]: a call from its making to the arrival of its reply.
 //! - [`lives`]: death and restart of processes.
 //! - [`steps`]: what happens next.
 
+mod choice;
 mod lives;
 mod slots;
 mod steps;
@@ -15,12 +17,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::{Outcome, Ticket, World};
-use castoff_ports::{Binding, Call, CallCx, Process, Reply, SimTime};
+use castoff_ports::schedule::Schedule;
+use castoff_ports::{Binding, Call, CallCx, Process, Reply, RequestId, SimTime};
 use futures::future::LocalBoxFuture;
 
 use crate::latency;
 use crate::observe::Observer;
 use crate::rng::SimRng;
+use choice::Chooser;
+pub use choice::{Choice, PCT_POINTS, RACE_WINDOW};
 use lives::Life;
 pub(super) use slots::CallFuture;
 use slots::Slot;
@@ -49,6 +54,13 @@ enum Event {
     ServiceDown(u32),
 }
 
+/// What takes effect when the schedule says so.
+struct Pending {
+    since: SimTime,
+    request: RequestId,
+    event: Event,
+}
+
 struct Task {
     process: Process,
     incarnation: u32,
@@ -62,6 +74,8 @@ pub struct Core {
     /// Who looks at every change.
     pub observer: RefCell<Observer>,
     rng: RefCell<SimRng>,
+    chooser: RefCell<Option<Chooser>>,
+    pending: RefCell<Vec<Pending>>,
     now: Cell<SimTime>,
     seq: Cell<u64>,
     heap: RefCell<BinaryHeap<Reverse<(SimTime, u64, Event)>>>,
@@ -94,6 +108,8 @@ impl Core {
             world: RefCell::new(world),
             observer: RefCell::new(observer),
             rng: RefCell::new(SimRng::new(seed)),
+            chooser: RefCell::new(None),
+            pending: RefCell::default(),
             now: Cell::new(now),
             seq: Cell::new(0),
             heap: RefCell::default(),
@@ -133,7 +149,9 @@ impl Core {
     }
 
     fn draw(&self, (lo, hi): (u32, u32)) -> Duration {
-        if hi == 0 {
+        // Where a schedule chooses the order, a latency is no more than a way to draw one: only
+        // what is fixed (a timeout) takes time.
+        if hi == 0 || (lo != hi && self.chooser.borrow().is_some()) {
             return Duration::ZERO;
         }
         Duration::from_micros(u64::from(self.rng.borrow_mut().between(lo, hi)))
@@ -166,18 +184,50 @@ impl Core {
     /// Makes a call: its effect and its reply are events from now on, whoever waits for them.
     pub(super) fn begin(self: &Rc<Self>, cx: &CallCx, call: Call) -> CallFuture {
         self.calls.set(self.calls.get() + 1);
+        let local =
+            matches!(call, Call::Nova(_) | Call::Rpc(castoff_ports::rpc::Call::CallMethod(_)));
         let after = match &call {
-            Call::Runtime(castoff_ports::runtime::Call::Sleep(s)) => s.duration,
-            call => self.draw(latency::of(call).there),
+            Call::Runtime(castoff_ports::runtime::Call::Sleep(s)) => Some(s.duration),
+            // Its effect is a task that begins, which touches nothing before its own first call.
+            _ if local && self.chooser.borrow().is_some() => Some(Duration::ZERO),
+            _ if self.chooser.borrow().is_some() => None,
+            call => Some(self.draw(latency::of(call).there)),
         };
         let id = self.open(Slot::new(cx.clone(), call));
-        self.at(self.now() + after, Event::Effect(id));
+        match after {
+            Some(after) => self.at(self.now() + after, Event::Effect(id)),
+            None => self.wait_for_choice(cx.request, Event::Effect(id)),
+        }
         CallFuture::new(self.clone(), id)
     }
 
     /// The broker has something: it arrives a delivery's time from now.
-    pub(super) fn schedule_delivery(&self) {
+    pub(super) fn schedule_delivery(&self, request: RequestId) {
+        if self.chooser.borrow().is_some() {
+            return self.wait_for_choice(request, Event::Deliver);
+        }
         self.at(self.now() + self.draw(latency::DELIVERY), Event::Deliver);
+    }
+
+    fn wait_for_choice(&self, request: RequestId, event: Event) {
+        self.pending.borrow_mut().push(Pending { since: self.now(), request, event });
+    }
+
+    /// From the beginning on, this schedule chooses.
+    pub(super) fn follow(&self, schedule: &Schedule) {
+        *self.chooser.borrow_mut() = Chooser::new(schedule, &mut self.rng.borrow_mut());
+    }
+
+    /// The faults stop, and so does the schedule.
+    pub(super) fn rest(&self) {
+        if let Some(chooser) = self.chooser.borrow_mut().as_mut() {
+            chooser.rest();
+        }
+    }
+
+    /// The choices that the schedule made; none by virtual time.
+    pub fn choices(&self) -> Vec<Choice> {
+        self.chooser.borrow().as_ref().map(|c| c.made().to_vec()).unwrap_or_default()
     }
 
     /// After any transition: answers that became due, facts for the observer.
@@ -219,6 +269,7 @@ impl Core {
                 }
             }
             _ => {
+                let request = cx.request;
                 let cast = matches!(call, Call::Rpc(castoff_ports::rpc::Call::Cast(_)));
                 let outcome = self.world.borrow_mut().call(self.now(), &cx, call);
                 match outcome {
@@ -227,7 +278,7 @@ impl Core {
                 }
                 self.settle();
                 if cast {
-                    self.schedule_delivery();
+                    self.schedule_delivery(request);
                 }
             }
         }
