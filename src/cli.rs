@@ -96,6 +96,9 @@ struct RunArgs {
     /// Seeds, the last one excluded [default: 0..1000 on direct, 0..10 on network]
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
+    /// Order of steps on direct: fifo, random, pct:DEPTH, order:POINT=CHOICE,…, exhaustive[:TURNS]
+    #[arg(long, value_name = "SCHEDULE", default_value = "fifo")]
+    schedule: castoff_ports::schedule::Schedule,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -175,7 +178,7 @@ struct KeepArgs {
 #[derive(Args)]
 struct ReplayOf {
     /// An identity that `castoff run --out` wrote
-    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault"], required_unless_present = "scenario")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault", "schedule"], required_unless_present = "scenario")]
     file: Option<PathBuf>,
     /// Name of a scenario, or path of a scenario file
     #[arg(long, value_name = "S")]
@@ -198,6 +201,9 @@ struct ReplayOf {
     /// A fault that is added, PROCESS:OPERATION#NTH[@REQUEST]:KIND[=FIGURES]; may be given several times
     #[arg(long, value_name = "FAULT")]
     fault: Vec<castoff_ports::plan::Fault>,
+    /// Order of steps on direct: fifo, random, pct:DEPTH or order:POINT=CHOICE,…
+    #[arg(long, value_name = "SCHEDULE", default_value = "fifo")]
+    schedule: castoff_ports::schedule::Schedule,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

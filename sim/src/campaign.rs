@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::schedule::Schedule;
 use castoff_scenarios::{End, Expectation, Scenario};
 use serde::Serialize;
 
 use crate::prepare::{PrepareError, Prepared};
 use crate::properties::Class;
-use crate::run::{self, BindingKind, RunReport};
+use crate::run::{self, BindingKind, Keep, RunReport};
+use crate::schedule::{Bounds, every_order};
 
 /// One row of a campaign to be.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Cell {
     pub release: Release,
     /// The seeds.
     pub seeds: Range<u64>,
+    /// The order of steps on `direct`; an exhaustive one runs every order for each seed.
+    pub schedule: Schedule,
 }
 
 /// Something that a run should not have shown.
@@ -47,8 +51,31 @@ pub struct Finding {
     pub class: Class,
     /// The first seed that showed it.
     pub seed: u64,
+    /// The schedule of that run: of several orders the one with the fewest turns.
+    #[serde(skip_serializing_if = "Schedule::is_fifo")]
+    pub schedule: Schedule,
     /// How many runs showed it.
     pub runs: u64,
+}
+
+impl Finding {
+    /// The first one is shown: the lowest seed, then the fewest turns.
+    fn rank(&self) -> (u64, usize) {
+        let turns = match &self.schedule {
+            Schedule::Order(turns) => turns.len(),
+            Schedule::Fifo | Schedule::Random | Schedule::Pct { .. } => 0,
+            Schedule::Exhaustive { .. } => 0,
+        };
+        (self.seed, turns)
+    }
+
+    /// What the one command that shows it again says of the order.
+    pub fn schedule_argument(&self) -> String {
+        match self.schedule.is_fifo() {
+            true => String::new(),
+            false => format!(" --schedule {}", self.schedule),
+        }
+    }
 }
 
 /// What the runs of one cell came to.
@@ -64,6 +91,8 @@ pub struct Row {
     pub unexpected: Vec<Finding>,
     /// Runs in which a planned fault never struck: no pass, no failure.
     pub not_struck: u64,
+    /// Seeds whose search over orders met a bound: not every order was run.
+    pub bounded: u64,
     /// Simulated time of all runs.
     pub simulated: Duration,
     /// Operations of all runs.
@@ -73,7 +102,21 @@ pub struct Row {
 }
 
 impl Row {
-    fn add(&mut self, expectation: Option<&Expectation>, seed: u64, report: &RunReport) {
+    fn add(
+        &mut self,
+        expectation: Option<&Expectation>,
+        seed: u64,
+        schedule: &Schedule,
+        report: &RunReport,
+    ) {
+        let finding = |what: &str, text: String, class: Class| Finding {
+            what: what.to_owned(),
+            text,
+            class,
+            seed,
+            schedule: schedule.clone(),
+            runs: 1,
+        };
         self.runs += 1;
         *self.ends.entry((report.end, report.after_retry)).or_default() += 1;
         self.simulated += report.simulated;
@@ -92,7 +135,7 @@ impl Row {
                 *self.expected.entry(name).or_default() += 1;
             } else {
                 let class = violation.property.class;
-                self.find(name, violation.to_string(), class, seed, 1);
+                self.find(finding(name, violation.to_string(), class));
             }
         }
         let Some(expectation) = expectation else { return };
@@ -103,29 +146,28 @@ impl Row {
             if found != needed {
                 let text =
                     format!("the run ends {}, {} is expected", found.as_str(), needed.as_str());
-                self.find(what, text, Class::Liveness, seed, 1);
+                self.find(finding(what, text, Class::Liveness));
             }
         }
     }
 
-    fn find(&mut self, what: &str, text: String, class: Class, seed: u64, runs: u64) {
-        match self.unexpected.iter_mut().find(|f| f.what == what) {
+    fn find(&mut self, finding: Finding) {
+        match self.unexpected.iter_mut().find(|f| f.what == finding.what) {
             Some(known) => {
-                known.runs += runs;
-                if seed < known.seed {
-                    known.seed = seed;
-                    known.text = text;
+                let runs = known.runs + finding.runs;
+                if finding.rank() < known.rank() {
+                    *known = finding;
                 }
+                known.runs = runs;
             }
-            None => {
-                self.unexpected.push(Finding { what: what.to_owned(), text, class, seed, runs });
-            }
+            None => self.unexpected.push(finding),
         }
     }
 
     fn merge(&mut self, other: Row) {
         self.runs += other.runs;
         self.not_struck += other.not_struck;
+        self.bounded += other.bounded;
         self.simulated += other.simulated;
         self.calls += other.calls;
         self.wall += other.wall;
@@ -136,23 +178,30 @@ impl Row {
             *self.expected.entry(k).or_default() += n;
         }
         for f in other.unexpected {
-            self.find(&f.what, f.text, f.class, f.seed, f.runs);
+            self.find(f);
         }
     }
 
     /// Expectations that no run met, and runs whose plan never struck, are findings too.
     fn close(&mut self, cell: &Cell) {
         let expectation = cell.scenario.expect.get(&cell.policy.name);
-        let first = cell.seeds.start;
+        let of_all = |what: &str, text: String, runs: u64| Finding {
+            what: what.to_owned(),
+            text,
+            class: Class::Liveness,
+            seed: cell.seeds.start,
+            schedule: cell.schedule.clone(),
+            runs,
+        };
         for name in expectation.into_iter().flat_map(|e| &e.violates) {
             if !self.expected.contains_key(name.as_str()) {
                 let text = format!("no run broke {name}, which the scenario expects");
-                self.find(&format!("expectation {name}"), text, Class::Liveness, first, self.runs);
+                self.find(of_all(&format!("expectation {name}"), text, self.runs));
             }
         }
         if self.not_struck > 0 {
             let text = "a planned fault never struck".to_owned();
-            self.find("fault", text, Class::Liveness, first, self.not_struck);
+            self.find(of_all("fault", text, self.not_struck));
         }
     }
 
@@ -202,7 +251,7 @@ impl Campaign<'_> {
     /// The gravest class of what one run showed and its cell does not expect.
     pub fn judge(cell: &Cell, seed: u64, report: &RunReport) -> Option<Class> {
         let mut row = Row::default();
-        row.add(cell.scenario.expect.get(&cell.policy.name), seed, report);
+        row.add(cell.scenario.expect.get(&cell.policy.name), seed, &cell.schedule, report);
         row.worst()
     }
 
@@ -285,8 +334,19 @@ impl Campaign<'_> {
         let mut row = Row::default();
         let begin = (self.clock)();
         for seed in chunk.seeds.clone() {
-            let report = run::run(&prepared, cell.binding, seed, None, false);
-            row.add(expectation, seed, &report);
+            if let (Schedule::Exhaustive { turns }, BindingKind::Direct) =
+                (&cell.schedule, cell.binding)
+            {
+                let bounds = Bounds { turns: *turns, ..Bounds::default() };
+                let searched = every_order(&prepared, seed, None, bounds, |order, report| {
+                    row.add(expectation, seed, order, report);
+                });
+                row.bounded += u64::from(!searched.is_complete());
+                continue;
+            }
+            let (binding, keep) = (cell.binding, Keep::default());
+            let report = run::run_scheduled(&prepared, binding, seed, None, &cell.schedule, keep);
+            row.add(expectation, seed, &cell.schedule, &report);
         }
         row.wall = (self.clock)().saturating_sub(begin);
         Ok(row)

@@ -162,6 +162,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use castoff_ports::plan::Plan;
+    use castoff_ports::schedule::Schedule;
     use castoff_scenarios::POLICIES;
 
     use super::*;
@@ -178,6 +179,7 @@ mod tests {
             binding: BindingKind::Direct,
             seed: 0,
             plan: Plan { faults: vec![fault.parse().unwrap()] },
+            schedule: Schedule::Fifo,
         };
         let kept = keep(&run, "kept", "nova-compute dies after attachment_delete").unwrap();
         assert!(!kept.expect["2026.1"].violates.is_empty());

@@ -31,6 +31,6 @@ pub mod prepare;
 pub mod properties;
 pub mod rng;
 pub mod run;
-pub mod shrink;
 pub mod schedule;
+pub mod shrink;
 pub mod suite;

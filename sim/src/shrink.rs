@@ -11,11 +11,12 @@ use std::sync::Arc;
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
 use castoff_ports::plan::Plan;
+use castoff_ports::schedule::Schedule;
 use castoff_scenarios::{Leftover, Scenario};
 
 use crate::prepare::{PrepareError, Prepared};
 use crate::properties::Violation;
-use crate::run::{self, BindingKind};
+use crate::run::{self, BindingKind, Keep};
 
 /// A run that breaks something.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Failing {
     pub seed: u64,
     /// Faults beside the scenario's own.
     pub plan: Plan,
+    /// In which order the steps run.
+    pub schedule: Schedule,
 }
 
 /// What shrinking came to.
@@ -101,7 +104,8 @@ impl Shrinker {
 
 fn broken(prepared: &Rc<Prepared>, run: &Failing) -> Option<Vec<Violation>> {
     let extra = (!run.plan.is_empty()).then_some(&run.plan);
-    let report = run::run(prepared, run.binding, run.seed, extra, false);
+    let keep = Keep::default();
+    let report = run::run_scheduled(prepared, run.binding, run.seed, extra, &run.schedule, keep);
     report.not_struck.is_empty().then_some(report.violations)
 }
 
@@ -184,6 +188,7 @@ mod tests {
             binding: BindingKind::Direct,
             seed: 17,
             plan: Plan { faults: faults.iter().map(|f| f.parse().unwrap()).collect() },
+            schedule: Schedule::Fifo,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::schedule::Schedule;
 use castoff_scenarios::Scenario;
 
 use crate::campaign::{Campaign, Cell, Row};
@@ -19,6 +20,7 @@ pub struct Suite {
     policies: Vec<Policy>,
     bindings: Vec<BindingKind>,
     seeds: Range<u64>,
+    schedule: Schedule,
 }
 
 /// Why a check failed: printed as the panic's message.
@@ -34,6 +36,7 @@ impl Suite {
             policies: Policy::all(),
             bindings: vec![BindingKind::Direct],
             seeds: 0..100,
+            schedule: Schedule::Fifo,
         }
     }
 
@@ -68,6 +71,13 @@ impl Suite {
         self
     }
 
+    /// Steps on `direct` in the order of this schedule.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
     /// Runs, and gives back a row for each policy and binding.
     ///
     /// # Errors
@@ -84,6 +94,7 @@ impl Suite {
                     policy: policy.clone(),
                     release,
                     seeds: self.seeds.clone(),
+                    schedule: self.schedule.clone(),
                 });
             }
         }
@@ -118,7 +129,7 @@ impl Suite {
         for (cell, row) in &rows {
             for f in &row.unexpected {
                 text.push_str(&format!(
-                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: castoff replay --scenario {} --policy {} --release {} --binding {} --seed {} --trace text\n",
+                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}{} --trace text\n",
                     cell.scenario.name,
                     cell.policy.name,
                     cell.binding.as_str(),
@@ -130,6 +141,7 @@ impl Suite {
                     cell.release.name,
                     cell.binding.as_str(),
                     f.seed,
+                    f.schedule_argument(),
                 ));
             }
         }

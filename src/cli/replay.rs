@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use castoff_ports::plan::Plan;
+use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{self, Identity};
 use castoff_sim::campaign::{Campaign, Cell};
 use castoff_sim::prepare::Prepared;
-use castoff_sim::run::{self as one, BindingKind};
+use castoff_sim::run::{self as one, BindingKind, Keep};
 
 use super::{Exit, Problem, ReplayArgs, ReplayBinding, ReplayOf, TraceForm, select};
 
@@ -20,6 +21,7 @@ pub(super) struct Asked {
     pub(super) binding: BindingKind,
     pub(super) seed: u64,
     pub(super) plan: Option<Plan>,
+    pub(super) schedule: Schedule,
 }
 
 /// Runs it again and prints the trace.
@@ -28,9 +30,23 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
     let scenario = select::scenario(&asked.scenario)?;
     let policy = select::policy(&asked.policy)?;
     let release = select::release(asked.release.as_deref(), &policy)?;
+    if asked.binding == BindingKind::Network {
+        select::schedule_of_network(&asked.schedule)?;
+    }
+    if matches!(asked.schedule, Schedule::Exhaustive { .. }) {
+        return Err(Problem::usage(
+            format!("{} is a search, not one run", asked.schedule),
+            "give the order:… that `castoff run --schedule exhaustive` shows with its finding",
+        ));
+    }
     let prepared = Prepared::new(&scenario, &policy, &release)?;
-    let report = one::run(&prepared, asked.binding, asked.seed, asked.plan.as_ref(), true);
-    let identity = one::identity(&prepared, asked.binding, asked.seed, asked.plan.as_ref());
+    let keep = Keep { trace: true, points: false };
+    let (binding, seed, plan) = (asked.binding, asked.seed, asked.plan.as_ref());
+    let report = one::run_scheduled(&prepared, binding, seed, plan, &asked.schedule, keep);
+    let identity = Identity {
+        schedule: asked.schedule.clone(),
+        ..one::identity(&prepared, binding, seed, plan)
+    };
     let text = match args.trace {
         TraceForm::Text => trace::to_text(&identity, &report.events),
         TraceForm::Jsonl => trace::to_jsonl(&identity, &report.events),
@@ -57,6 +73,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
         policy,
         release,
         seeds: asked.seed..asked.seed + 1,
+        schedule: asked.schedule,
     };
     Ok(Exit::of(Campaign::judge(&cell, asked.seed, &report)))
 }
@@ -78,6 +95,7 @@ pub(super) fn asked(args: &ReplayOf) -> Result<Asked, Problem> {
             },
             seed: args.seed,
             plan,
+            schedule: args.schedule.clone(),
         });
     };
     let identity: Identity = read_json(file, "an identity that `castoff run --out` wrote")?;
@@ -95,6 +113,7 @@ pub(super) fn asked(args: &ReplayOf) -> Result<Asked, Problem> {
         binding,
         seed: identity.seed,
         plan: identity.plan,
+        schedule: identity.schedule,
     })
 }
 

@@ -6,16 +6,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use castoff_ports::trace;
+use castoff_ports::schedule::Schedule;
+use castoff_ports::trace::{self, Identity};
 use castoff_sim::campaign::{Campaign, Cell, Row};
 use castoff_sim::prepare::Prepared;
-use castoff_sim::run::{self as one, BindingKind};
+use castoff_sim::run::{self as one, BindingKind, Keep};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BindingArg, Exit, Format, Problem, RunArgs, select, table};
 
 /// Seeds of the standard campaign.
 const DIRECT_SEEDS: std::ops::Range<u64> = 0..1000;
+const EXHAUSTIVE_SEEDS: std::ops::Range<u64> = 0..1;
 const NETWORK_SEEDS: std::ops::Range<u64> = 0..10;
 
 /// Runs the campaign that the arguments ask for.
@@ -61,13 +63,22 @@ fn cells(args: &RunArgs) -> Result<Vec<Cell>, Problem> {
     let bindings = match args.binding {
         BindingArg::Direct => vec![BindingKind::Direct],
         BindingArg::Network => vec![BindingKind::Network],
+        // A schedule is of direct: there is nothing to choose on network.
+        BindingArg::All if !args.schedule.is_fifo() => vec![BindingKind::Direct],
         BindingArg::All => BindingKind::ALL.to_vec(),
     };
+    if bindings.contains(&BindingKind::Network) {
+        select::schedule_of_network(&args.schedule)?;
+    }
     let mut cells = Vec::new();
     for scenario in &scenarios {
         for binding in &bindings {
             for policy in &policies {
                 let seeds = args.seeds.clone().unwrap_or(match binding {
+                    // Each seed is a whole search.
+                    BindingKind::Direct if matches!(args.schedule, Schedule::Exhaustive { .. }) => {
+                        EXHAUSTIVE_SEEDS
+                    }
                     BindingKind::Direct => DIRECT_SEEDS,
                     BindingKind::Network => NETWORK_SEEDS,
                 });
@@ -77,6 +88,7 @@ fn cells(args: &RunArgs) -> Result<Vec<Cell>, Problem> {
                     release: select::release(args.release.as_deref(), policy)?,
                     policy: policy.clone(),
                     seeds,
+                    schedule: args.schedule.clone(),
                 });
             }
         }
@@ -100,8 +112,13 @@ fn write_out(dir: &Path, results: &[(&Cell, &Row)]) -> Result<(), Problem> {
     for (cell, row) in results {
         for finding in &row.unexpected {
             let prepared = Prepared::new(&cell.scenario, &cell.policy, &cell.release)?;
-            let report = one::run(&prepared, cell.binding, finding.seed, None, true);
-            let identity = one::identity(&prepared, cell.binding, finding.seed, None);
+            let keep = Keep { trace: true, points: false };
+            let (binding, seed, schedule) = (cell.binding, finding.seed, &finding.schedule);
+            let report = one::run_scheduled(&prepared, binding, seed, None, schedule, keep);
+            let identity = Identity {
+                schedule: schedule.clone(),
+                ..one::identity(&prepared, binding, seed, None)
+            };
             let stem = format!(
                 "{}-{}-{}-{}",
                 cell.scenario.name,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::schedule::Schedule;
 use castoff_scenarios::Scenario;
 
 use super::problem::Problem;
@@ -57,4 +58,15 @@ pub(super) fn release(name: Option<&str>, policy: &Policy) -> Result<Release, Pr
         ));
     }
     Ok(release)
+}
+
+/// That nobody asks `network` for an order: its order is turmoil's, drawn from the seed.
+pub(super) fn schedule_of_network(schedule: &Schedule) -> Result<(), Problem> {
+    match schedule.is_fifo() {
+        true => Ok(()),
+        false => Err(Problem::usage(
+            format!("the schedule {schedule} cannot be followed on network"),
+            "give --binding direct: on network the order of steps is drawn with the seed",
+        )),
+    }
 }

@@ -23,6 +23,7 @@ fn failing(which: &ReplayOf) -> Result<Failing, Problem> {
         binding: asked.binding,
         seed: asked.seed,
         plan: asked.plan.unwrap_or_default(),
+        schedule: asked.schedule,
     })
 }
 
@@ -65,7 +66,10 @@ pub(super) fn shrink(args: &ShrinkArgs) -> Result<Exit, Problem> {
     let run = &shrunk.run;
     let prepared = Prepared::new(&run.scenario, &run.policy, &run.release)?;
     let plan = (!run.plan.is_empty()).then_some(&run.plan);
-    let identity = one::identity(&prepared, run.binding, run.seed, plan);
+    let identity = castoff_ports::trace::Identity {
+        schedule: run.schedule.clone(),
+        ..one::identity(&prepared, run.binding, run.seed, plan)
+    };
     if let Some(path) = &args.out {
         // Strings and integers: always JSON.
         write(path, &serde_json::to_string_pretty(&identity).unwrap_or_default())?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use castoff_ports::schedule::Schedule;
 use castoff_sim::campaign::{Cell, Row};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -74,7 +75,7 @@ pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
         for f in &row.unexpected {
             findings += 1;
             out.push_str(&format!(
-                "\nunexpected: {} under {} on {}: {} ({} of {} runs)\n  castoff replay --scenario {} --policy {} --release {} --binding {} --seed {} --trace text\n",
+                "\nunexpected: {} under {} on {}: {} ({} of {} runs)\n  castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}{} --trace text\n",
                 cell.scenario.name,
                 cell.policy.name,
                 cell.binding.as_str(),
@@ -86,6 +87,20 @@ pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
                 cell.release.name,
                 cell.binding.as_str(),
                 f.seed,
+                f.schedule_argument(),
+            ));
+        }
+    }
+    for (cell, row) in results {
+        if matches!(cell.schedule, Schedule::Exhaustive { .. }) {
+            let seeds = cell.seeds.end - cell.seeds.start;
+            out.push_str(&format!(
+                "\n{} under {}: {} orders over {seeds} {}, {}",
+                cell.scenario.name,
+                cell.policy.name,
+                row.runs,
+                if seeds == 1 { "seed" } else { "seeds" },
+                if row.bounded == 0 { "every order that there is" } else { "all within the bound" },
             ));
         }
     }
@@ -128,6 +143,8 @@ pub(super) fn json(results: &[(&Cell, &Row)]) -> String {
                 "unexpected": row.unexpected,
                 "ends": ends,
                 "not_struck": row.not_struck,
+                "schedule": cell.schedule,
+                "bounded": row.bounded,
                 "operations": row.calls,
                 "runs_per_second": runs_per_second(row).round(),
                 "simulated_seconds": row.simulated.as_secs_f64(),
