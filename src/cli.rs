@@ -1,5 +1,6 @@
 //! Arguments, and the way from a subcommand to an exit code.
 
+mod ablate;
 mod conform;
 mod explore;
 mod list;
@@ -47,6 +48,8 @@ enum Command {
     Run(RunArgs),
     /// Try every fault at every point of a scenario, alone and in pairs.
     Explore(ExploreArgs),
+    /// Change each decision of a policy in turn, and search for what then breaks.
+    Ablate(AblateArgs),
     /// Run one identity again and show its trace.
     Replay(ReplayArgs),
     /// Find the smallest run that breaks the same property.
@@ -133,6 +136,34 @@ struct ExploreArgs {
     /// Show every cause, not only the first of each property
     #[arg(long)]
     all: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Args)]
+struct AblateArgs {
+    /// Names of scenarios, or paths of scenario files, to search [default: all that castoff has]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// The policy whose decisions are changed
+    #[arg(long, value_name = "NAME", default_value = "2026.1")]
+    policy: String,
+    /// Only this field (may be given several times) [default: all]
+    #[arg(long, value_name = "FIELD")]
+    field: Vec<String>,
+    /// How everything else behaves [default: the policy's own]
+    #[arg(long, value_name = "NAME")]
+    release: Option<String>,
+    /// Faults at once in the search
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    depth: u8,
+    /// Seeds of each scenario without further faults
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seeds: u64,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// What to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -234,6 +265,8 @@ enum What {
     Properties,
     /// Operations that a fault can strike.
     Operations,
+    /// Fields of a policy, with the values that `hardened` has.
+    Fields,
     /// Kinds of faults, with their figures, as --fault has them.
     Faults,
 }
@@ -372,6 +405,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match cli.command {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Ablate(args)) => ablate::ablate(&args),
         Some(Command::Explore(args)) => explore::explore(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Shrink(args)) => shrink::shrink(&args),

@@ -183,7 +183,7 @@ fn open(config: &Config, prepared: &Rc<Prepared>, credentials: &Credentials) -> 
     }
     let faults = config.scenario.faults.iter();
     let plan =
-        Plan { faults: faults.filter(|f| f.applies_to(&config.policy.name)).cloned().collect() };
+        Plan { faults: faults.filter(|f| f.applies_to(config.policy.base())).cloned().collect() };
     let clock = Clock::new(config.start.max(prepared.start), config.speed);
     Cloud::start(world, prepared.conf.clone(), &plan, clock)
 }

@@ -12,6 +12,7 @@
 use castoff_ports::runtime::LockScope;
 use serde::{Deserialize, Serialize};
 
+pub mod change;
 pub mod hardened;
 pub mod pike;
 pub mod v2026_1;

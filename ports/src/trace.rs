@@ -3,6 +3,7 @@
 //! Version 1. The header names the run's identity; every line after it is one event. The text
 //! form shows who calls whom in what words; [`Event`] has the same as data.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
@@ -155,7 +156,11 @@ impl Identity {
     pub fn replay_command(&self) -> String {
         let mut command = format!(
             "castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}",
-            self.scenario, self.policy, self.release, self.binding, self.seed
+            quoted(&self.scenario),
+            quoted(&self.policy),
+            self.release,
+            self.binding,
+            self.seed
         );
         for fault in self.plan.iter().flat_map(|plan| &plan.faults) {
             // Writing into a String cannot fail.
@@ -167,6 +172,15 @@ impl Identity {
         command.push_str(" --trace text");
         command
     }
+}
+
+/// A word as a shell reads it back: a path may have spaces, a changed policy has JSON in its name.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=,:@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 impl fmt::Display for Identity {

@@ -9,7 +9,6 @@
 //! further fault is counted with the scenario.
 
 mod causes;
-mod work;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,6 +22,7 @@ use castoff_ports::fault_space::faults_at;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_scenarios::{End, Scenario};
 
+use crate::parallel::share;
 use crate::prepare::{PrepareError, Prepared};
 use crate::run::{self, BindingKind, Keep, RunReport};
 
@@ -86,7 +86,8 @@ impl Explored {
         self.plans.iter().sum()
     }
 
-    fn merge(&mut self, other: Explored) {
+    fn merge(&mut self, mut other: Explored) {
+        other.causes.later_by(self.total());
         if self.plans.len() < other.plans.len() {
             self.plans.resize(other.plans.len(), 0);
         }
@@ -141,7 +142,8 @@ impl Trier<'_> {
         for violation in &report.violations {
             // The first violation of a property tells its story; the others follow from it.
             if !broken.has(violation.property) {
-                self.out.causes.add(violation, &plan.faults, known);
+                let tried = self.out.total();
+                self.out.causes.add(violation, &plan.faults, known, tried);
             }
             broken = broken.and(Broken::of(std::slice::from_ref(violation)));
         }
@@ -207,25 +209,28 @@ impl Explore<'_> {
         Ok(Trier { prepared, seed, depth, out: Explored::default(), progress: self.progress })
     }
 
+    fn go_on(&self, trier: &mut Trier<'_>) -> bool {
+        trier.out.cancelled |= (self.cancelled)();
+        !trier.out.cancelled
+    }
+
     fn all(&self) -> Result<Explored, PrepareError> {
         let mut trier = self.trier()?;
         let root = trier.try_plan(Vec::new(), Broken::default());
         let mut all = std::mem::take(&mut trier.out);
         all.points = root.next.len() as u64;
         let firsts: Vec<Fault> = root.next.iter().flat_map(faults_at).collect();
-        let singles = work::share(
+        let singles = share(
             self.jobs,
             firsts.len(),
             || self.trier(),
             |trier, i| {
-                if (self.cancelled)() {
-                    trier.out.cancelled = true;
-                    return None;
-                }
-                Some(trier.try_plan(vec![firsts[i].clone()], root.broken))
+                let node =
+                    self.go_on(trier).then(|| trier.try_plan(vec![firsts[i].clone()], root.broken));
+                (node, std::mem::take(&mut trier.out))
             },
         )?;
-        let (nodes, parts): (Vec<Option<Node>>, Vec<Explored>) = singles;
+        let (nodes, parts): (Vec<Option<Node>>, Vec<Explored>) = singles.into_iter().unzip();
         for part in parts {
             all.merge(part);
         }
@@ -235,19 +240,18 @@ impl Explore<'_> {
             .filter_map(|(f, n)| n.as_ref().map(|n| (f.to_string(), n.broken)))
             .collect();
         if self.ground.depth > 1 {
-            let below = work::share(
+            let below = share(
                 self.jobs,
                 nodes.len(),
                 || self.trier(),
                 |trier, i| {
-                    if (self.cancelled)() {
-                        trier.out.cancelled = true;
-                    } else if let Some(node) = &nodes[i] {
+                    if let Some(node) = nodes[i].as_ref().filter(|_| self.go_on(trier)) {
                         trier.below(node, root.broken, &table);
                     }
+                    std::mem::take(&mut trier.out)
                 },
             )?;
-            for part in below.1 {
+            for part in below {
                 all.merge(part);
             }
         }

@@ -18,6 +18,7 @@ compile_error!(
      tokio::select! draws from a generator that no seed reaches"
 );
 
+pub mod ablate;
 pub mod actors;
 pub mod campaign;
 pub mod direct;
@@ -27,6 +28,7 @@ pub mod keep;
 pub mod latency;
 pub mod network;
 pub mod observe;
+pub mod parallel;
 pub mod prepare;
 pub mod properties;
 pub mod rng;

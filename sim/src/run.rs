@@ -223,7 +223,7 @@ pub fn run_scheduled(
     let trace = if keep.trace { Trace::on(prepared.start) } else { Trace::off() };
     let mut plan = Plan::default();
     let all = prepared.scenario.faults.iter().chain(extra.into_iter().flat_map(|p| &p.faults));
-    plan.faults.extend(all.filter(|f| f.applies_to(&prepared.policy.name)).cloned());
+    plan.faults.extend(all.filter(|f| f.applies_to(prepared.policy.base())).cloned());
     let scripts = scripts(prepared);
     let observer = Observer::new(trace.clone(), Checker::new(watched(&scripts)));
     let mut rng = SimRng::new(seed);

@@ -31,6 +31,13 @@ pub(super) fn list(args: &ListArgs) -> Result<Exit, Problem> {
         What::Operations => {
             castoff_ports::call::operation_names().map(|n| (n.to_owned(), String::new())).collect()
         }
+        What::Fields => Policy::all()
+            .last()
+            .map(Policy::fields)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(field, value)| (field, value.to_string()))
+            .collect(),
         What::Faults => {
             FaultKind::DESCRIBED.iter().map(|(n, d)| ((*n).to_owned(), (*d).to_owned())).collect()
         }

@@ -32,11 +32,10 @@ pub(super) fn policies(names: &[String]) -> Result<Vec<Policy>, Problem> {
 
 /// The policy of this name.
 pub(super) fn policy(name: &str) -> Result<Policy, Problem> {
-    Policy::named(name).ok_or_else(|| {
-        let known: Vec<String> = Policy::all().into_iter().map(|p| p.name).collect();
+    Policy::parse(name).map_err(|error| {
         Problem::usage(
-            format!("unknown policy {name:?}"),
-            format!("the policies are {}", known.join(", ")),
+            error.to_string(),
+            "give NAME, or NAME+FIELD=VALUE to change a decision: `castoff list policies`",
         )
     })
 }

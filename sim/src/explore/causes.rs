@@ -44,6 +44,8 @@ pub struct Cause {
     pub plan: Vec<Fault>,
     /// What contradicts the property, in the run of that plan.
     pub facts: String,
+    /// The how many-th plan of the search it was.
+    pub tried: u64,
     /// How many plans broke the property in this way.
     pub plans: u64,
 }
@@ -65,7 +67,7 @@ fn class(plan: &[Fault]) -> String {
 
 impl Causes {
     /// Puts a violation down to its plan, unless a smaller plan breaks the property anyhow.
-    pub(super) fn add(&mut self, violation: &Violation, plan: &[Fault], known: Broken) {
+    pub(super) fn add(&mut self, violation: &Violation, plan: &[Fault], known: Broken, tried: u64) {
         let name = violation.property.name;
         if known.has(violation.property) {
             *self.repeated.entry(name).or_default() += 1;
@@ -75,6 +77,7 @@ impl Causes {
             property: violation.property,
             plan: plan.to_vec(),
             facts: violation.facts.clone(),
+            tried,
             plans: 1,
         };
         self.put((name, class(plan)), cause);
@@ -82,6 +85,13 @@ impl Causes {
 
     fn put(&mut self, key: (&'static str, String), cause: Cause) {
         self.known.entry(key).and_modify(|c| c.plans += cause.plans).or_insert(cause);
+    }
+
+    /// So many plans were tried before these.
+    pub(super) fn later_by(&mut self, plans: u64) {
+        for cause in self.known.values_mut() {
+            cause.tried += plans;
+        }
     }
 
     /// Takes in what another part of the search found; parts come in the search's order.
