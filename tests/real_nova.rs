@@ -297,7 +297,7 @@ fn a_guest_that_never_lets_go_is_asked_as_often_and_as_seldom() {
 fn nothing_is_done_to_the_host_while_a_guest_holds_its_disk() {
     let log = include_str!("golden/real-nova/never-ack-exec.log");
     let asked = NEVER_ACK.lines().filter(|l| l.contains(" virDomainDetachDeviceFlags:"));
-    let last = asked.filter_map(seconds_of).last().unwrap();
+    let last = asked.filter_map(seconds_of).next_back().unwrap();
     // 25 s after the last request nova gives up; the log's commands are later ones of others.
     assert!(log.lines().filter_map(seconds_of).all(|at| at > last + 25.0), "{log}");
 

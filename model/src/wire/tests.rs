@@ -4,8 +4,8 @@ use castoff_ports::cinder::*;
 use castoff_ports::keystone::{self, CreateToken, Role, ValidateToken};
 use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::{
-    AttachmentId, Auth, BdmId, Call, CallCx, Failure, Process, Refusal, Reply, RequestId, Secret,
-    SimTime,
+    AttachmentId, Auth, BdmId, Call, CallCx, Failure, Lun, Process, Refusal, Reply, RequestId,
+    Secret, SimTime,
 };
 use http::{Request, Response, StatusCode};
 use proptest::prelude::*;
@@ -21,6 +21,36 @@ pub(super) fn cx(auth: &Auth) -> CallCx {
         request: RequestId(7),
         auth: auth.clone(),
         deadline: None,
+    }
+}
+
+#[test]
+fn a_lun_is_a_number_or_the_text_that_a_driver_made_of_it() {
+    for lun in [TargetLun::Number(Lun(1)), TargetLun::Text("1".to_owned())] {
+        let path = |portal: &str| IscsiPath {
+            portal: portal.into(),
+            iqn: "iqn.a".into(),
+            lun: lun.clone(),
+        };
+        let data = IscsiData {
+            target_portal: "10.0.0.1:3260".into(),
+            target_iqn: "iqn.a".into(),
+            target_lun: lun.clone(),
+            paths: vec![path("10.0.0.1:3260"), path("10.0.0.2:3260")],
+            volume_id: "v".into(),
+            device_path: None,
+            encrypted: false,
+            auth: None,
+        };
+        let info = ConnectionInfo {
+            driver_volume_type: "iscsi".to_owned(),
+            data,
+            serial: None,
+            connector: None,
+            multiattach: false,
+        };
+        let body = super::volume::encode_connection_info(&info);
+        assert_eq!(super::volume::decode_connection_info(&body), Some(info));
     }
 }
 
