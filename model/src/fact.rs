@@ -5,8 +5,44 @@ use std::fmt;
 use castoff_ports::cinder::{AttachStatus, VolumeStatus};
 use castoff_ports::novadb::EventResult;
 use castoff_ports::{
-    AttachmentId, BdmId, DeviceName, InstanceId, Iqn, Lun, Portal, RequestId, Sid, VolumeId,
+    AttachmentId, BdmId, CallCx, DeviceName, InstanceId, Iqn, Lun, Portal, Process, RequestId, Sid,
+    VolumeId,
 };
+
+use crate::locks::{LockKind, Owner};
+
+/// The call that made a transition: who did it. Timers and the environment have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The calling process.
+    pub process: Process,
+    /// How often that process has been started.
+    pub incarnation: u32,
+    /// The request that it serves.
+    pub request: RequestId,
+    /// `system::Operation`.
+    pub operation: &'static str,
+    /// The call carried a service token.
+    pub service_token: bool,
+}
+
+impl Cause {
+    /// The cause that this caller's call is.
+    pub fn of(cx: &CallCx, operation: &'static str) -> Cause {
+        Cause {
+            process: cx.process,
+            incarnation: cx.incarnation,
+            request: cx.request,
+            operation,
+            service_token: cx.auth.service_token.is_some(),
+        }
+    }
+
+    /// Who it is to the locks.
+    pub fn owner(&self) -> Owner {
+        Owner { process: self.process, incarnation: self.incarnation, request: self.request }
+    }
+}
 
 /// One change of the world.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +66,20 @@ pub enum Fact {
         instance: InstanceId,
         /// Its new state; `Detached` when it was soft-deleted.
         to: AttachStatus,
+    },
+    /// cinder: an administrator wrote the volume's state by hand.
+    AdminReset {
+        /// The volume.
+        volume: VolumeId,
+    },
+    /// cinder: a connection was terminated by a connector, mapped or not.
+    Terminated {
+        /// The volume.
+        volume: VolumeId,
+        /// The connector's initiator.
+        initiator: Option<Iqn>,
+        /// It had the volume.
+        mapped: bool,
     },
     /// storage: a volume was mapped to an initiator (export and ACL in place).
     Mapped {
@@ -70,6 +120,8 @@ pub enum Fact {
         volume: VolumeId,
         /// Its server.
         instance: InstanceId,
+        /// The attachment that it named.
+        attachment: Option<AttachmentId>,
     },
     /// nova database: an instance action event finished.
     EventFinished {
@@ -163,6 +215,8 @@ pub enum Fact {
         dirty: u32,
         /// Whether a guest's live disk still had it open.
         in_use: bool,
+        /// It worked until now: nobody had deleted it, it went with its session.
+        running: bool,
     },
     /// kernel: a flush of a SCSI disk ended.
     Flushed {
@@ -230,6 +284,34 @@ pub enum Fact {
         /// True when it is there now.
         present: bool,
     },
+    /// nova: a notification was sent.
+    Notified {
+        /// The request that it tells of.
+        request: RequestId,
+        /// `volume.detach`.
+        event: &'static str,
+    },
+    /// A lock was taken.
+    LockTaken {
+        /// By whom.
+        owner: Owner,
+        /// Which of nova's locks it is.
+        kind: LockKind,
+    },
+    /// A lock is held by another, and waited for.
+    LockAwaited {
+        /// By whom.
+        owner: Owner,
+        /// Which of nova's locks it is.
+        kind: LockKind,
+    },
+    /// A process died, with everything that it had in memory.
+    ProcessDied {
+        /// The process.
+        process: Process,
+        /// How often it had been started.
+        incarnation: u32,
+    },
     /// A guest's write was acknowledged to it, or failed.
     GuestWrite {
         /// The guest.
@@ -252,7 +334,10 @@ impl Fact {
     /// The system that changed, for the trace's column.
     pub fn system(&self) -> &'static str {
         match self {
-            Fact::VolumeStatus { .. } | Fact::Attachment { .. } => "cinder",
+            Fact::VolumeStatus { .. }
+            | Fact::Attachment { .. }
+            | Fact::AdminReset { .. }
+            | Fact::Terminated { .. } => "cinder",
             Fact::Mapped { .. } | Fact::Unmapped { .. } => "storage",
             Fact::BdmCreated { .. }
             | Fact::BdmDestroyed { .. }
@@ -260,7 +345,8 @@ impl Fact {
             | Fact::FaultCreated { .. } => "nova-db",
             Fact::MessageQueued { .. }
             | Fact::MessageDelivered { .. }
-            | Fact::MessageLost { .. } => "broker",
+            | Fact::MessageLost { .. }
+            | Fact::Notified { .. } => "broker",
             Fact::SessionUp { .. }
             | Fact::SessionDown { .. }
             | Fact::NodeNew { .. }
@@ -268,6 +354,8 @@ impl Fact {
             Fact::Crypt { .. }
             | Fact::DeviceUp { .. }
             | Fact::DeviceGone { .. }
+            | Fact::LockTaken { .. }
+            | Fact::LockAwaited { .. }
             | Fact::Flushed { .. } => "host",
             Fact::DiskPlugged { .. }
             | Fact::UnplugRequested { .. }
@@ -276,6 +364,94 @@ impl Fact {
             | Fact::Secret { .. }
             | Fact::DiskConfigured { .. } => "libvirt",
             Fact::GuestWrite { .. } => "guest",
+            Fact::ProcessDied { process, .. } => process.as_str(),
+        }
+    }
+
+    /// Whether a trace shows it: what a call and its reply say already is left out.
+    pub fn is_traced(&self) -> bool {
+        !matches!(
+            self,
+            Fact::LockTaken { .. }
+                | Fact::LockAwaited { .. }
+                | Fact::Terminated { .. }
+                | Fact::Notified { .. }
+        )
+    }
+
+    /// The volume that changed, or that what changed belongs to.
+    pub fn volume(&self) -> Option<&VolumeId> {
+        match self {
+            Fact::VolumeStatus { volume, .. }
+            | Fact::Attachment { volume, .. }
+            | Fact::AdminReset { volume }
+            | Fact::Terminated { volume, .. }
+            | Fact::Mapped { volume, .. }
+            | Fact::Unmapped { volume, .. }
+            | Fact::BdmCreated { volume, .. }
+            | Fact::BdmDestroyed { volume, .. }
+            | Fact::DeviceUp { volume, .. }
+            | Fact::DeviceGone { volume, .. }
+            | Fact::DiskPlugged { volume, .. }
+            | Fact::DiskUnplugged { volume, .. }
+            | Fact::DiskClosed { volume, .. }
+            | Fact::Secret { volume, .. }
+            | Fact::GuestWrite { volume, .. } => Some(volume),
+            Fact::EventFinished { .. }
+            | Fact::FaultCreated { .. }
+            | Fact::MessageQueued { .. }
+            | Fact::MessageDelivered { .. }
+            | Fact::MessageLost { .. }
+            | Fact::SessionUp { .. }
+            | Fact::SessionDown { .. }
+            | Fact::NodeNew { .. }
+            | Fact::NodeDeleted { .. }
+            | Fact::Flushed { .. }
+            | Fact::UnplugRequested { .. }
+            | Fact::Crypt { .. }
+            | Fact::DiskConfigured { .. }
+            | Fact::Notified { .. }
+            | Fact::LockTaken { .. }
+            | Fact::LockAwaited { .. }
+            | Fact::ProcessDied { .. } => None,
+        }
+    }
+
+    /// The server that changed, or that what changed belongs to.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Fact::Attachment { instance, .. }
+            | Fact::BdmCreated { instance, .. }
+            | Fact::BdmDestroyed { instance, .. }
+            | Fact::EventFinished { instance, .. }
+            | Fact::FaultCreated { instance, .. }
+            | Fact::DiskPlugged { instance, .. }
+            | Fact::UnplugRequested { instance, .. }
+            | Fact::DiskUnplugged { instance, .. }
+            | Fact::DiskClosed { instance, .. }
+            | Fact::DiskConfigured { instance, .. }
+            | Fact::GuestWrite { instance, .. } => Some(instance),
+            Fact::VolumeStatus { .. }
+            | Fact::AdminReset { .. }
+            | Fact::Terminated { .. }
+            | Fact::Mapped { .. }
+            | Fact::Unmapped { .. }
+            | Fact::MessageQueued { .. }
+            | Fact::MessageDelivered { .. }
+            | Fact::MessageLost { .. }
+            | Fact::SessionUp { .. }
+            | Fact::SessionDown { .. }
+            | Fact::NodeNew { .. }
+            | Fact::NodeDeleted { .. }
+            | Fact::DeviceUp { .. }
+            | Fact::DeviceGone { .. }
+            | Fact::Flushed { .. }
+            | Fact::Secret { .. }
+            | Fact::Crypt { .. }
+            | Fact::Notified { .. }
+            | Fact::LockTaken { .. }
+            | Fact::LockAwaited { .. }
+            | Fact::ProcessDied { .. } => None,
         }
     }
 }
@@ -289,6 +465,15 @@ impl fmt::Display for Fact {
             Fact::Attachment { attachment, volume, to, .. } => {
                 write!(f, "attachment {attachment} of volume {volume} is {}", to.as_str())
             }
+            Fact::AdminReset { volume } => write!(f, "volume {volume} reset by an administrator"),
+            Fact::Terminated { volume, mapped, .. } => {
+                let what = if *mapped { "connection" } else { "no connection" };
+                write!(f, "{what} of volume {volume} terminated")
+            }
+            Fact::Notified { event, .. } => write!(f, "{event} notified"),
+            Fact::LockTaken { kind, .. } => write!(f, "lock {kind:?} taken"),
+            Fact::LockAwaited { kind, .. } => write!(f, "lock {kind:?} awaited"),
+            Fact::ProcessDied { process, .. } => write!(f, "{process} is dead"),
             Fact::Mapped { volume, initiator, target, lun } => {
                 write!(f, "{target} lun {lun} = volume {volume} mapped to {initiator}")
             }
@@ -323,7 +508,7 @@ impl fmt::Display for Fact {
             Fact::DeviceUp { device, sid, lun, volume } => {
                 write!(f, "{device} is lun {lun} of session {sid}, volume {volume}")
             }
-            Fact::DeviceGone { device, volume, dirty, in_use } => {
+            Fact::DeviceGone { device, volume, dirty, in_use, .. } => {
                 write!(f, "{device} of volume {volume} gone")?;
                 if *dirty > 0 {
                     write!(f, ", {dirty} writes not flushed")?;

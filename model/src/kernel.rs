@@ -285,7 +285,7 @@ impl Kernel {
             DiskState::Running => false,
             DiskState::Deleting { gone_at } => gone_at.is_some_and(|at| at <= now),
         };
-        self.remove_disks(step.facts, hypervisor, due);
+        self.remove_disks(step.facts, hypervisor, true, due);
     }
 
     fn node(&self, portal: &Portal, iqn: &Iqn) -> Option<&Node> {
@@ -357,10 +357,12 @@ impl Kernel {
         }
     }
 
+    /// `deleted`: somebody has asked for it; otherwise they go with their session.
     fn remove_disks(
         &mut self,
         facts: &mut Facts,
         hypervisor: &Hypervisor,
+        deleted: bool,
         gone: impl Fn(&ScsiDisk) -> bool,
     ) {
         // One at a time: the last path of a map is the last one only when the others have gone.
@@ -371,6 +373,7 @@ impl Kernel {
                 volume: disk.volume.clone(),
                 dirty: disk.dirty.len() as u32,
                 in_use: self.in_use(hypervisor, disk),
+                running: disk.state == DiskState::Running && !deleted,
             });
             self.disks.remove(at);
             self.forget_paths(hypervisor);

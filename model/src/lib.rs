@@ -28,6 +28,6 @@ pub mod storage;
 pub mod wire;
 pub mod world;
 
-pub use fact::{Fact, Facts};
+pub use fact::{Cause, Fact, Facts};
 pub use release::Release;
 pub use world::{Outcome, Ticket, World};

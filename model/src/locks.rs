@@ -10,7 +10,37 @@ use std::collections::VecDeque;
 use castoff_ports::runtime::{LockScope, Reply as RuntimeReply};
 use castoff_ports::{CallCx, Process, Reply, RequestId};
 
+use crate::fact::Fact;
 use crate::world::{Outcome, Step, Ticket};
+
+/// Which of the pipeline's locks a name is, in the order in which they may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LockKind {
+    /// The server's, named by its uuid (nova-compute).
+    Instance,
+    /// `multi_attach_volume_<volume>` (nova-compute, deletes).
+    MultiattachVolume,
+    /// `os-brick-<service_uuid>`: guard_connection of a shared target.
+    Guard,
+    /// `connect_volume`: every connect and disconnect of the host.
+    ConnectVolume,
+    /// `connect_to_iscsi_portal-<portal>-<iqn>`.
+    Portal,
+}
+
+impl LockKind {
+    /// The kind of the lock of this name; a name without a known form is a server's uuid.
+    pub fn of(name: &str) -> LockKind {
+        let bare = name.strip_prefix("os-brick-");
+        match bare.unwrap_or(name) {
+            "connect_volume" => LockKind::ConnectVolume,
+            n if n.starts_with("connect_to_iscsi_portal") => LockKind::Portal,
+            n if n.starts_with("multi_attach_volume_") => LockKind::MultiattachVolume,
+            _ if bare.is_some() => LockKind::Guard,
+            _ => LockKind::Instance,
+        }
+    }
+}
 
 /// Who holds or awaits a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +97,7 @@ impl HeldLock {
             return false;
         };
         self.owner = owner;
+        step.facts.push(Fact::LockTaken { owner, kind: LockKind::of(&self.name) });
         step.completed.push((ticket, Ok(locked())));
         true
     }
@@ -93,14 +124,17 @@ impl Locks {
         scope: LockScope,
     ) -> Outcome {
         let owner = Owner::of(cx);
+        let kind = LockKind::of(&name);
         match self.held.iter_mut().find(|l| l.is(&name, scope, &owner)) {
             Some(lock) => {
                 let ticket = step.ticket();
                 lock.waiters.push_back((owner, ticket));
+                step.facts.push(Fact::LockAwaited { owner, kind });
                 Outcome::Blocked(ticket)
             }
             None => {
                 self.held.push(HeldLock { name, scope, owner, waiters: VecDeque::new() });
+                step.facts.push(Fact::LockTaken { owner, kind });
                 Outcome::Done(Ok(locked()))
             }
         }

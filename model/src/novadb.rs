@@ -135,6 +135,11 @@ impl NovaDb {
         &self.instances
     }
 
+    /// Whether the service group API has every compute service up.
+    pub fn services_up(&self) -> bool {
+        self.services.iter().all(|s| s.up)
+    }
+
     /// BDM rows that are not soft-deleted, by id.
     pub fn live_bdms(&self) -> &[Bdm] {
         &self.bdms
@@ -290,6 +295,7 @@ impl NovaDb {
                 id,
                 volume: row.volume_id,
                 instance: row.instance_uuid,
+                attachment: row.attachment_id,
             });
         }
     }

@@ -10,7 +10,7 @@ use castoff_ports::{Call, CallCx, Failure, Process, Refusal, Reply, SimTime, run
 
 use crate::broker::Broker;
 use crate::cinder::Cinder;
-use crate::fact::Facts;
+use crate::fact::{Cause, Fact, Facts};
 use crate::hypervisor::Hypervisor;
 use crate::kernel::Kernel;
 use crate::keystone::Keystone;
@@ -81,6 +81,8 @@ pub struct World {
     pub locks: Locks,
     /// What changed since the facts were last taken.
     pub facts: Facts,
+    /// The call that was carried out last; whoever takes the facts takes it with them.
+    pub cause: Option<Cause>,
     completed: Completed,
     next_ticket: u64,
 }
@@ -109,6 +111,7 @@ impl World {
             storage: Storage::new(),
             locks: Locks::new(),
             facts: Facts::new(),
+            cause: None,
             completed: Completed::new(),
             next_ticket: 0,
             release,
@@ -120,6 +123,7 @@ impl World {
     /// Calls to nova-api, RPC calls (which need a pipeline to answer them) and sleeps belong to
     /// the binding and are refused here as unsupported.
     pub fn call(&mut self, now: SimTime, cx: &CallCx, call: Call) -> Outcome {
+        self.cause = Some(Cause::of(cx, call.name()));
         let step = step!(self, now);
         match call {
             Call::Keystone(c) => done(self.keystone.call(step, &cx.auth, c).map(Reply::Keystone)),
@@ -157,6 +161,7 @@ impl World {
 
     /// The next message for nova-compute, acknowledged with that (at most once).
     pub fn deliver(&mut self, now: SimTime) -> Option<crate::broker::Message> {
+        self.cause = None;
         self.broker.deliver(step!(self, now))
     }
 
@@ -167,6 +172,7 @@ impl World {
 
     /// Lets everything happen that is due at `now` or before.
     pub fn advance(&mut self, now: SimTime) {
+        self.cause = None;
         while let Some(at) = self.next_timer().filter(|at| *at <= now) {
             let step = step!(self, at);
             if self.kernel.next_timer() == Some(at) {
@@ -190,12 +196,14 @@ impl World {
     /// A process died: what the kernel and the services release then. In-process locks and
     /// waiters are forgotten, file locks are released; guests, sessions and rows stay.
     pub fn kill(&mut self, now: SimTime, process: Process, incarnation: u32) {
+        self.cause = None;
         let step = step!(self, now);
         self.locks.kill(step, process, incarnation);
         self.hypervisor.kill(step, process, incarnation);
         if process == Process::NovaCompute {
             self.broker.consumer_died(step);
         }
+        step.facts.push(Fact::ProcessDied { process, incarnation });
     }
 }
 

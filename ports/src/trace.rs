@@ -24,6 +24,8 @@ pub enum Note {
     Station(&'static str),
     /// One of the four steps of DriverVolumeBlockDevice.detach.
     Step(u8, &'static str),
+    /// A notification goes out (oslo.messaging swallows what goes wrong with it).
+    Notification(&'static str),
     /// A log line with its level's weight: warning.
     Warning(String),
     /// A log line: error.
@@ -224,6 +226,7 @@ pub fn to_text(identity: &Identity, events: &[Event]) -> String {
             What::Note { note } => match note {
                 Note::Station(name) => writeln!(out, "## {name}"),
                 Note::Step(n, name) => writeln!(out, "## step {n}: {name}"),
+                Note::Notification(name) => writeln!(out, "## notification {name}"),
                 Note::Warning(text) => writeln!(out, "WARNING {text}"),
                 Note::Error(text) => writeln!(out, "ERROR {text}"),
             },

@@ -14,6 +14,7 @@ use std::time::Duration;
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
 use castoff_ports::schedule::Schedule;
+use castoff_ports::trace::Identity;
 use castoff_scenarios::{End, Expectation, Scenario};
 use serde::Serialize;
 
@@ -37,6 +38,15 @@ pub struct Cell {
     pub seeds: Range<u64>,
     /// The order of steps on `direct`; an exhaustive one runs every order for each seed.
     pub schedule: Schedule,
+}
+
+impl Cell {
+    /// The one command that repeats the run of this cell that showed the finding.
+    pub fn replay_command(&self, finding: &Finding) -> String {
+        let Cell { scenario, policy, release, binding, .. } = self;
+        let identity = run::identity_of(scenario, policy, release, *binding, finding.seed, None);
+        Identity { schedule: finding.schedule.clone(), ..identity }.replay_command()
+    }
 }
 
 /// Something that a run should not have shown.
@@ -67,14 +77,6 @@ impl Finding {
             Schedule::Exhaustive { .. } => 0,
         };
         (self.seed, turns)
-    }
-
-    /// What the one command that shows it again says of the order.
-    pub fn schedule_argument(&self) -> String {
-        match self.schedule.is_fifo() {
-            true => String::new(),
-            false => format!(" --schedule {}", self.schedule),
-        }
     }
 }
 

@@ -31,6 +31,7 @@ use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{Binding, Port, Process, RequestId, SimTime};
 use futures::future::LocalBoxFuture;
 
+use crate::actors::Answer;
 use crate::direct::Quiet;
 use crate::observe::Observer;
 use crate::prepare::{self, Prepared};
@@ -131,6 +132,15 @@ impl Network {
     /// Who looks at every change.
     pub fn observer(&self) -> &RefCell<Observer> {
         &self.shared.observer
+    }
+
+    /// Tells the observer of an answer as soon as the client has it.
+    pub fn hears(&self) -> Box<dyn Fn(&Answer)> {
+        let shared = self.shared.clone();
+        Box::new(move |answer| {
+            let (world, mut observer) = (shared.world.borrow(), shared.observer.borrow_mut());
+            observer.answered(&world, shared.now(), answer.request, &answer.result);
+        })
     }
 
     /// How many operations were called.

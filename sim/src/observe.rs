@@ -1,8 +1,9 @@
 //! After every transition: what changed goes to the trace and to the properties.
 
 use castoff_model::World;
+use castoff_ports::plan::Fault;
 use castoff_ports::trace::{Event, Trace, What};
-use castoff_ports::{RequestId, SimTime};
+use castoff_ports::{Failure, RequestId, SimTime};
 
 use crate::properties::{Checker, Violation};
 
@@ -22,6 +23,7 @@ impl Observer {
 
     /// Looks at what changed since the last time.
     pub fn observe(&mut self, world: &mut World, now: SimTime) {
+        self.checker.called(world.cause.take());
         if world.facts.is_empty() {
             return;
         }
@@ -30,7 +32,7 @@ impl Observer {
         let before = self.checker.violations().len();
         self.checker.facts(world, now, &facts);
         if self.trace.is_on() {
-            for fact in &facts {
+            for fact in facts.iter().filter(|f| f.is_traced()) {
                 self.push(now, fact.system(), None, What::State { text: fact.to_string() });
             }
             let new: Vec<String> =
@@ -61,6 +63,36 @@ impl Observer {
     /// A user's detach was answered.
     pub fn detach_answered(&mut self, request: RequestId, accepted: bool) {
         self.checker.detach_answered(request, accepted);
+    }
+
+    /// nova-api's answer to `request` has reached its client.
+    pub fn answered(
+        &mut self,
+        world: &World,
+        now: SimTime,
+        request: RequestId,
+        result: &Result<(), Failure>,
+    ) {
+        let before = self.checker.violations().len();
+        self.checker.answered(world, now, request, result);
+        self.trace_new(before, now);
+    }
+
+    /// These planned faults have struck so far.
+    pub fn struck(&mut self, faults: &[Fault]) {
+        self.checker.struck(faults);
+    }
+
+    /// Judges what has come right by itself since the faults stopped.
+    pub fn healed(&mut self, world: &World, now: SimTime) {
+        let before = self.checker.violations().len();
+        self.checker.healed(world, now);
+        self.trace_new(before, now);
+    }
+
+    /// The user tries `of` once more, as `request`.
+    pub fn retries(&mut self, world: &World, of: RequestId, request: RequestId) {
+        self.checker.retries(world, of, request);
     }
 
     fn trace_new(&mut self, before: usize, now: SimTime) {

@@ -8,14 +8,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_model::World;
+use castoff_model::{Release, World};
+use castoff_pipeline::policy::Policy;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::fault::Passed;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Event, Identity, Trace, What};
 use castoff_ports::{Port, RequestId, SimTime, VolumeId};
-use castoff_scenarios::{Action, End};
+use castoff_scenarios::{Action, End, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::{Answer, Script, Task};
@@ -100,6 +101,8 @@ trait Engine {
     fn faults(&self) -> (Vec<Fault>, Vec<Fault>);
     fn passed(&self) -> Vec<Passed>;
     fn calls(&self) -> u64;
+    /// Tells the observer of an answer as soon as the client has it.
+    fn hears(&self) -> Box<dyn Fn(&Answer)>;
 }
 
 impl Engine for Direct {
@@ -134,6 +137,13 @@ impl Engine for Direct {
     fn calls(&self) -> u64 {
         self.core().calls()
     }
+    fn hears(&self) -> Box<dyn Fn(&Answer)> {
+        let core = self.core().clone();
+        Box::new(move |answer| {
+            let (world, mut observer) = (core.world.borrow(), core.observer.borrow_mut());
+            observer.answered(&world, core.now(), answer.request, &answer.result);
+        })
+    }
 }
 
 impl Engine for Network {
@@ -167,6 +177,9 @@ impl Engine for Network {
     fn calls(&self) -> u64 {
         Network::calls(self)
     }
+    fn hears(&self) -> Box<dyn Fn(&Answer)> {
+        Network::hears(self)
+    }
 }
 
 /// The identity of a run of `prepared`.
@@ -176,11 +189,24 @@ pub fn identity(
     seed: u64,
     extra: Option<&Plan>,
 ) -> Identity {
+    let Prepared { scenario, policy, release, .. } = prepared;
+    identity_of(scenario, policy, release, binding, seed, extra)
+}
+
+/// The identity of a run that has not been prepared.
+pub(crate) fn identity_of(
+    scenario: &Scenario,
+    policy: &Policy,
+    release: &Release,
+    binding: BindingKind,
+    seed: u64,
+    extra: Option<&Plan>,
+) -> Identity {
     Identity {
         castoff: env!("CARGO_PKG_VERSION").to_owned(),
-        scenario: prepared.scenario.argument().to_owned(),
-        policy: prepared.policy.name.clone(),
-        release: prepared.release.name.clone(),
+        scenario: scenario.argument().to_owned(),
+        policy: policy.name.clone(),
+        release: release.name.clone(),
         binding: binding.as_str().to_owned(),
         seed,
         plan: extra.cloned(),
@@ -302,10 +328,11 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
     }
     let limit = prepared.start + PHASE_LIMIT;
     engine.run_until_quiet(limit);
-    told(engine, &answers);
     {
         let world = engine.world().borrow();
-        engine.observer().borrow_mut().settled(&world, engine.now());
+        let mut observer = engine.observer().borrow_mut();
+        observer.struck(&engine.faults().0);
+        observer.settled(&world, engine.now());
     }
     let volume = first.as_ref().map(|s| s.volume.clone());
     let end = end_of(&engine.world().borrow(), volume.as_ref());
@@ -316,6 +343,10 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
     engine.heal();
     let limit = engine.now() + PHASE_LIMIT;
     engine.run_until_quiet(limit);
+    {
+        let world = engine.world().borrow();
+        engine.observer().borrow_mut().healed(&world, engine.now());
+    }
     let wants_detached = first.as_ref().is_some_and(|s| s.task == Task::Detach);
     if let Some(first) = first
         && wants_detached
@@ -323,6 +354,10 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
     {
         verdict(engine, "faults stop; the user tries once more".to_owned());
         let request = RequestId(first.request.0 + RETRY);
+        {
+            let world = engine.world().borrow();
+            engine.observer().borrow_mut().retries(&world, first.request, request);
+        }
         start(engine, Script { request, at: Duration::ZERO, ..first }, &answers);
         engine.run_until_quiet(limit);
         verdict(
@@ -352,16 +387,12 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
 
 fn start(engine: &impl Engine, script: Script, answers: &Rc<RefCell<Vec<Answer>>>) {
     let port = engine.client_port(script.request);
-    let answers = answers.clone();
-    let play = script.play(port, move |answer| answers.borrow_mut().push(answer));
+    let (answers, hears) = (answers.clone(), engine.hears());
+    let play = script.play(port, move |answer| {
+        hears(&answer);
+        answers.borrow_mut().push(answer);
+    });
     engine.spawn_client(Box::pin(play));
-}
-
-fn told(engine: &impl Engine, answers: &Rc<RefCell<Vec<Answer>>>) {
-    let mut observer = engine.observer().borrow_mut();
-    for answer in answers.borrow().iter() {
-        observer.detach_answered(answer.request, answer.result.is_ok());
-    }
 }
 
 fn verdict(engine: &impl Engine, text: String) {
@@ -369,7 +400,7 @@ fn verdict(engine: &impl Engine, text: String) {
 }
 
 /// How `volume` stands.
-fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
+pub(crate) fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
     let Some(volume) = volume else { return End::Other };
     let Some(row) = world.cinder.volume(volume) else { return End::Other };
     let bdm = world.novadb.live_bdms().iter().any(|b| b.volume_id == *volume);

@@ -129,19 +129,14 @@ impl Suite {
         for (cell, row) in &rows {
             for f in &row.unexpected {
                 text.push_str(&format!(
-                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}{} --trace text\n",
+                    "\n{} under {} on {}: {} ({} of {} runs)\n  replay: {}\n",
                     cell.scenario.name,
                     cell.policy.name,
                     cell.binding.as_str(),
                     f.text,
                     f.runs,
                     row.runs,
-                    cell.scenario.argument(),
-                    cell.policy.name,
-                    cell.release.name,
-                    cell.binding.as_str(),
-                    f.seed,
-                    f.schedule_argument(),
+                    cell.replay_command(f),
                 ));
             }
         }

@@ -75,19 +75,14 @@ pub(super) fn text(results: &[(&Cell, &Row)], elapsed: Duration) -> String {
         for f in &row.unexpected {
             findings += 1;
             out.push_str(&format!(
-                "\nunexpected: {} under {} on {}: {} ({} of {} runs)\n  castoff replay --scenario {} --policy {} --release {} --binding {} --seed {}{} --trace text\n",
+                "\nunexpected: {} under {} on {}: {} ({} of {} runs)\n  {}\n",
                 cell.scenario.name,
                 cell.policy.name,
                 cell.binding.as_str(),
                 f.text,
                 f.runs,
                 row.runs,
-                cell.scenario.argument(),
-                cell.policy.name,
-                cell.release.name,
-                cell.binding.as_str(),
-                f.seed,
-                f.schedule_argument(),
+                cell.replay_command(f),
             ));
         }
     }

@@ -7,7 +7,7 @@ use castoff_ports::cinder::{
 use castoff_ports::{HostName, Iqn, Portal, Refusal, VolumeId};
 
 use super::{AttachMode, Caller, Cinder, SERVICE_UUID};
-use crate::fact::Facts;
+use crate::fact::{Fact, Facts};
 use crate::novadb::NovaDb;
 use crate::release::CinderRelease;
 use crate::storage::{IscsiAddress, Storage};
@@ -154,6 +154,9 @@ impl Cinder {
     ) -> Result<(), Refusal> {
         let at = self.volume_at(caller, &c.volume_id)?;
         self.deletion_allowed(caller, novadb, &c.volume_id, None)?;
+        let initiator = c.connector.initiator.clone();
+        let mapped = initiator.as_ref().is_some_and(|i| storage.mapping(&c.volume_id, i).is_some());
+        facts.push(Fact::Terminated { volume: c.volume_id.clone(), initiator, mapped });
         // Terminating what is not connected succeeds, and so does a connector of nobody.
         if let Some(initiator) = &c.connector.initiator {
             self.unmap(facts, storage, &c.volume_id, initiator);

@@ -7,7 +7,7 @@ use castoff_ports::cinder::{AttachStatus, Connector, Detach, VolumeStatus};
 use castoff_ports::{Refusal, VolumeId};
 
 use super::{Caller, Cinder};
-use crate::fact::Facts;
+use crate::fact::{Fact, Facts};
 use crate::novadb::NovaDb;
 use crate::storage::Storage;
 
@@ -25,6 +25,7 @@ impl Cinder {
         let at = self.volume_at(caller, &c.volume_id)?;
         caller.needs_admin("volume_extension:volume_admin_actions:force_detach")?;
         self.deletion_allowed(caller, novadb, &c.volume_id, c.attachment_id.as_ref())?;
+        facts.push(Fact::AdminReset { volume: c.volume_id.clone() });
         if let Some(initiator) = connector.and_then(|c| c.initiator.as_ref()) {
             self.unmap(facts, storage, &c.volume_id, initiator);
         }
@@ -49,6 +50,7 @@ impl Cinder {
                 "Invalid volume: cannot reset the status to in-use without an attachment",
             ));
         }
+        facts.push(Fact::AdminReset { volume: id.clone() });
         if attach_status == Some(AttachStatus::Detached) {
             // There are as many turns as rows.
             while let Some(row) = self.attachments.iter().position(|a| a.volume_id == *id) {

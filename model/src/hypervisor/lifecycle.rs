@@ -144,6 +144,16 @@ impl Hypervisor {
         Ok(())
     }
 
+    /// The volumes whose passphrase libvirt has.
+    pub fn secrets(&self) -> &[VolumeId] {
+        &self.secrets
+    }
+
+    /// Whether libvirt keeps a persistent config of this guest.
+    pub fn is_persistent(&self, instance: &InstanceId) -> bool {
+        self.find(instance).is_some_and(|d| d.persistent)
+    }
+
     /// virSecretLookupByUsage.
     pub(super) fn secret(&self, volume: &VolumeId) -> Result<usize, Refusal> {
         self.secrets.iter().position(|v| v == volume).ok_or_else(|| Refusal::Libvirt {

@@ -22,6 +22,12 @@ impl Kernel {
         self.crypts.iter().map(|(name, _)| name.as_str())
     }
 
+    /// The open mappings with the disk below each; none when that disk has gone.
+    pub fn crypts_over(&self) -> impl Iterator<Item = (&str, Option<&super::ScsiDisk>)> {
+        let below = |generation: u32| self.disks.iter().find(|d| d.generation == generation);
+        self.crypts.iter().map(move |(name, generation)| (name.as_str(), below(*generation)))
+    }
+
     pub(super) fn luks_open(
         &mut self,
         step: &mut Step<'_>,

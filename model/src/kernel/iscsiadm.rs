@@ -259,7 +259,7 @@ impl Kernel {
             );
         };
         let session = self.sessions.remove(at);
-        self.remove_disks(step.facts, hypervisor, |d| d.sid == session.sid);
+        self.remove_disks(step.facts, hypervisor, false, |d| d.sid == session.sid);
         let (ip, port) = split_portal(portal);
         let said = format!(
             "Logout of [sid: {}, target: {iqn}, portal: {ip},{port}] successful.\n",

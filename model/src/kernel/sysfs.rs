@@ -186,7 +186,7 @@ impl Kernel {
             }
             (DiskState::Running, None) => {
                 let generation = disk.generation;
-                self.remove_disks(step.facts, hypervisor, |d| d.generation == generation);
+                self.remove_disks(step.facts, hypervisor, true, |d| d.generation == generation);
             }
         }
         CommandOutput::ok()

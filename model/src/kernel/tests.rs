@@ -164,6 +164,7 @@ fn a_logout_takes_the_disk_from_a_guest_which_keeps_its_vdb_and_gets_io_errors()
         volume: volume(1),
         dirty: 0,
         in_use: true,
+        running: true,
     }));
     assert_eq!(b.world.kernel.devices().count(), 0);
     assert_eq!(b.world.hypervisor.live_disks().count(), 1);

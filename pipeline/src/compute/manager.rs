@@ -14,6 +14,7 @@ use castoff_ports::novadb::{
 };
 use castoff_ports::rpc::{Method, Returned};
 use castoff_ports::runtime::LockScope;
+use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
@@ -171,6 +172,7 @@ async fn do_detach_volume(
     cx.station("nova.virt.block_device.convert_volume");
     let driver_bdm = convert_volume(bdm);
     driver_bdm.detach(cx, instance, attachment_id).await?;
+    cx.port.note(Note::Notification("volume.detach"));
     // Last of all: nova bea6ff62af.
     Ok(cx.call(BdmDestroy { id: driver_bdm.bdm.id }).await?)
 }

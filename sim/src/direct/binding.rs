@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_model::World;
+use castoff_model::{Fact, World};
 use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute};
 use castoff_ports::fault::{FaultLayer, Passed};
 use castoff_ports::plan::{EnvironmentEvent, Fault, Plan};
 use castoff_ports::schedule::Schedule;
+use castoff_ports::trace::Note;
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{
     Auth, Binding, Call, CallCx, Failure, Port, Process, Refusal, Reply, RequestId, SimTime, nova,
@@ -43,6 +44,13 @@ impl Binding for Base {
     }
     fn now(&self) -> SimTime {
         self.0.now()
+    }
+    fn note(&self, cx: &CallCx, note: Note) {
+        if let Note::Notification(event) = note {
+            let fact = Fact::Notified { request: cx.request, event };
+            self.0.world.borrow_mut().facts.push(fact);
+            self.0.settle();
+        }
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.0.crash(cx, restart_after);

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use castoff_model::Fact;
 use castoff_model::wire::client;
 use castoff_ports::plan::EnvironmentEvent;
+use castoff_ports::trace::Note;
 use castoff_ports::{
     Binding, Call, CallCx, Failure, Process, Refusal, Reply, SimTime, iscsi, runtime,
 };
@@ -28,6 +30,7 @@ impl NetBinding {
         let Some(request) = client::encode(&call, cx) else {
             return Err(Refusal::Unsupported { operation: call.name().to_owned() }.into());
         };
+        self.shared.asks(cx, &call);
         let connections = &self.shared.connections[cx.process as usize];
         let response = connections.request(to, call.system(), request).await?;
         client::decode(&call, response)
@@ -84,6 +87,13 @@ impl Binding for NetBinding {
     }
     fn now(&self) -> SimTime {
         self.shared.now()
+    }
+    fn note(&self, cx: &CallCx, note: Note) {
+        if let Note::Notification(event) = note {
+            let fact = Fact::Notified { request: cx.request, event };
+            self.shared.world.borrow_mut().facts.push(fact);
+            self.shared.settle();
+        }
     }
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.shared.crash(cx, restart_after);

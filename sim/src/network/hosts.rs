@@ -78,6 +78,7 @@ async fn cinder(shared: Rc<Shared>) -> turmoil::Result {
         let shared = shared.clone();
         async move {
             let now = shared.now();
+            shared.answering(&request);
             let response = wire::cinder(&mut shared.world.borrow_mut(), now, &request);
             shared.settle();
             response

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_model::{Outcome, Ticket, World};
+use castoff_model::{Cause, Outcome, Ticket, World};
 use castoff_pipeline::NovaProcess;
 use castoff_pipeline::conf::Conf;
-use castoff_ports::{Binding, Call, CallCx, Failure, Port, Process, Reply, SimTime};
+use castoff_ports::{
+    Binding, Call, CallCx, Failure, Port, Process, Reply, RequestId, SimTime, cinder,
+};
 use futures::future::LocalBoxFuture;
 use tokio::sync::{Notify, oneshot};
 
@@ -32,6 +34,8 @@ pub(super) struct Shared {
     /// Requests for the kernel's links, from whoever runs iscsiadm.
     pub(super) links: super::hosts::LinkRequests,
     pub(super) rpc: super::hosts::RpcState,
+    /// What each request asked cinder for last: the wire names the request alone.
+    asked: RefCell<BTreeMap<RequestId, Cause>>,
     conf: Rc<Conf>,
     start: SimTime,
     now: Cell<SimTime>,
@@ -72,6 +76,7 @@ impl Shared {
             queued: Rc::new(Notify::new()),
             links: Default::default(),
             rpc: Default::default(),
+            asked: RefCell::default(),
             start,
             now: Cell::new(start),
             waiting: RefCell::default(),
@@ -175,6 +180,28 @@ impl Shared {
                 let _ = tell.send(result);
             }
         }
+    }
+
+    /// A request is about to ask an HTTP service; only in cinder anything changes at once.
+    pub(super) fn asks(&self, cx: &CallCx, call: &Call) {
+        match call {
+            // Users look while nova works, under the same request.
+            Call::Cinder(cinder::Call::GetVolume(_)) => return,
+            Call::Cinder(_) => {}
+            _ => return,
+        }
+        self.asked.borrow_mut().insert(cx.request, Cause::of(cx, call.name()));
+    }
+
+    /// Cinder is about to answer: what changes now is this request's doing.
+    pub(super) fn answering(&self, request: &http::Request<Vec<u8>>) {
+        if request.method() == http::Method::GET {
+            return;
+        }
+        let id = request.headers().get("x-openstack-request-id").and_then(|v| v.to_str().ok());
+        let id = id.and_then(|t| t.strip_prefix("req-")?.parse().ok()).map(RequestId);
+        let cause = id.and_then(|id| self.asked.borrow().get(&id).copied());
+        self.world.borrow_mut().cause = cause;
     }
 
     pub(super) fn advance(&self, now: SimTime) {

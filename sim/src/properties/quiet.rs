@@ -1,8 +1,10 @@
 //! What must hold when nothing moves any more: agreement, cleanliness, an end for everything.
 
 use castoff_model::World;
-use castoff_ports::SimTime;
+use castoff_model::kernel::ScsiDisk;
 use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::libvirt::PowerState;
+use castoff_ports::{SimTime, VolumeId};
 
 use super::Checker;
 
@@ -51,6 +53,12 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
             found.push(format!("{} of volume {} is left on the host", disk.name, disk.volume));
         }
     }
+    for volume in checker.watched.iter().map(|w| &w.volume) {
+        found.extend(ciphers(world, volume));
+    }
+    for (name, _) in world.kernel.crypts_over().filter(|(_, disk)| disk.is_none()) {
+        found.push(format!("{name} has no disk below it"));
+    }
     for map in world.kernel.maps().iter().filter(|m| m.paths.is_empty()) {
         found.push(format!("map {} of volume {} has no path", map.name, map.volume));
     }
@@ -67,6 +75,95 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
     }
     for facts in found {
         checker.broken("S08", now, facts);
+    }
+}
+
+/// The LUKS mapping and the secret of a volume that no server has connected any more.
+fn ciphers(world: &World, volume: &VolumeId) -> Vec<String> {
+    let mut bdms = world.novadb.live_bdms().iter();
+    if bdms.any(|b| b.volume_id == *volume && b.connection_info.is_some()) {
+        return Vec::new();
+    }
+    let over = |disk: Option<&ScsiDisk>| disk.is_some_and(|d| d.volume == *volume);
+    let mut found: Vec<String> = world
+        .kernel
+        .crypts_over()
+        .filter(|(_, disk)| over(*disk))
+        .map(|(name, _)| format!("{name} of volume {volume} is left on the host"))
+        .collect();
+    if world.hypervisor.secrets().contains(volume) {
+        found.push(format!("the secret of volume {volume} is left in libvirt"));
+    }
+    found
+}
+
+/// S08, when cinder calls a volume available: the host has no disk, cipher or secret of it.
+pub(super) fn clean_when_available(
+    checker: &mut Checker,
+    world: &World,
+    now: SimTime,
+    volume: &VolumeId,
+) {
+    let disk = world.kernel.devices().find(|d| d.volume == *volume).map(|d| &d.name);
+    let crypt = world
+        .kernel
+        .crypts_over()
+        .find(|(_, disk)| disk.is_some_and(|d| d.volume == *volume))
+        .map(|(name, _)| name);
+    let secret = world.hypervisor.secrets().contains(volume);
+    if let Some(disk) = disk {
+        let text = format!("volume {volume} became available while {disk} of it is on the host");
+        checker.broken("S08", now, text);
+    }
+    if let Some(crypt) = crypt {
+        let text = format!("volume {volume} became available while {crypt} is open");
+        checker.broken("S08", now, text);
+    }
+    if secret {
+        let text = format!("volume {volume} became available while libvirt has its secret");
+        checker.broken("S08", now, text);
+    }
+}
+
+/// S16: of every running guest.
+pub(super) fn configs_agree(checker: &mut Checker, world: &World, now: SimTime) {
+    let mut found = Vec::new();
+    for server in world.novadb.instances() {
+        let id = &server.uuid;
+        if world.hypervisor.power(id) != Some(PowerState::Running) {
+            continue;
+        }
+        let live = || world.hypervisor.live_disks().filter(|d| d.instance == *id);
+        let config = world.hypervisor.config_disks(id);
+        let bdms = || world.novadb.live_bdms().iter().filter(|b| b.instance_uuid == *id);
+        for disk in live() {
+            if world.hypervisor.is_persistent(id)
+                && !config.iter().any(|c| c.target_dev == disk.target)
+            {
+                found.push(format!(
+                    "{} of volume {} is in the live domain alone",
+                    disk.target, disk.volume
+                ));
+            }
+            if !bdms().any(|b| b.volume_id == disk.volume) {
+                found.push(format!(
+                    "{} of volume {} is in the live domain, and has no BDM",
+                    disk.target, disk.volume
+                ));
+            }
+        }
+        for disk in config.iter().filter(|c| !live().any(|d| d.target == c.target_dev)) {
+            found.push(format!("{} is in the persistent domain alone", disk.target_dev));
+        }
+        for bdm in bdms().filter(|b| !live().any(|d| d.volume == b.volume_id)) {
+            found.push(format!(
+                "BDM {} of volume {} has no disk in the live domain",
+                bdm.id, bdm.volume_id
+            ));
+        }
+    }
+    for facts in found {
+        checker.broken("S16", now, facts);
     }
 }
 

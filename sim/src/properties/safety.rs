@@ -13,6 +13,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::VolumeStatus { volume, to: VolumeStatus::Available, .. } => {
             no_available_while_live(checker, world, now, volume);
             no_false_success(checker, world, now, volume, "volume became available");
+            super::quiet::clean_when_available(checker, world, now, volume);
         }
         Fact::Attachment { volume, .. } | Fact::DiskPlugged { volume, .. } => {
             no_available_while_live(checker, world, now, volume);
@@ -25,7 +26,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             unmap_after_remove(checker, world, now, volume);
             no_lost_ack_at_unmap(checker, world, now, volume);
         }
-        Fact::DeviceGone { device, volume, dirty, in_use } => {
+        Fact::DeviceGone { device, volume, dirty, in_use, .. } => {
             if *in_use {
                 checker.broken(
                     "S03",

@@ -1,0 +1,95 @@
+//! What comes after the first attempt: S23, L3, L4, L5.
+
+use castoff_model::World;
+use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::{SimTime, VolumeId};
+use castoff_scenarios::End;
+
+use super::Checker;
+use super::track::Retry;
+use crate::run::end_of;
+
+/// L4: the guest has let go of a disk when nobody worked on it any more, and nobody has noticed.
+pub(super) fn late_unplug_reconciled(checker: &mut Checker, world: &World, now: SimTime) {
+    for i in 0..checker.watched.len() {
+        let w = &checker.watched[i];
+        let live = || {
+            let mut disks = world.hypervisor.live_disks();
+            disks.any(|d| d.volume == w.volume && d.instance == w.instance)
+        };
+        let bdm = || world.novadb.bdm(&w.volume, &w.instance).is_some();
+        if checker.progress[i].late && bdm() && !live() {
+            let text = format!(
+                "the guest let go of volume {} after {} had given up, and the BDM is still there",
+                w.volume, w.request
+            );
+            checker.broken("L4", now, text);
+        }
+    }
+}
+
+/// Remembers how the first attempt has left things.
+pub(super) fn retry_begins(checker: &mut Checker, world: &World, volume: &VolumeId) {
+    let before = end_of(world, Some(volume));
+    let step = checker.step;
+    checker.history.retry = Some(Retry { volume: volume.clone(), before, step });
+}
+
+/// S23 and L3.
+pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
+    let Some(Retry { volume, before, step }) = checker.history.retry.take() else { return };
+    let end = end_of(world, Some(&volume));
+    let harm: Vec<&str> = checker
+        .violations
+        .iter()
+        .filter(|v| v.step > step && ("S01"..="S07").contains(&v.property.name))
+        .map(|v| v.property.name)
+        .collect();
+    if let Some(name) = harm.first() {
+        checker.broken("S23", now, format!("the second attempt at volume {volume} broke {name}"));
+    }
+    if end == End::Detached {
+        return;
+    }
+    if end != before {
+        let text = format!(
+            "volume {volume} was {} after the first attempt and is {} after the second",
+            before.as_str(),
+            end.as_str()
+        );
+        checker.broken("S23", now, text);
+    }
+    checker.broken(
+        "L3",
+        now,
+        format!(
+            "volume {volume} is {}: the user's second DELETE has not detached it",
+            end.as_str()
+        ),
+    );
+}
+
+/// L5, after S08 and S09 were judged at the same time.
+pub(super) fn no_leftover(checker: &mut Checker, world: &World, now: SimTime) {
+    let mut found: Vec<String> = checker
+        .violations
+        .iter()
+        .filter(|v| v.at == now && v.by.is_none() && ["S08", "S09"].contains(&v.property.name))
+        .map(|v| v.facts.clone())
+        .collect();
+    for w in &checker.watched {
+        let stuck =
+            world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::Detaching);
+        let live = world.hypervisor.live_disks().any(|d| d.volume == w.volume);
+        let device = world.kernel.devices().find(|d| d.volume == w.volume);
+        if let Some(device) = device.filter(|_| stuck && !live) {
+            found.push(format!(
+                "{} of volume {} is on the host, its guest has let go, and nobody works on it",
+                device.name, w.volume
+            ));
+        }
+    }
+    for facts in found {
+        checker.broken("L5", now, facts);
+    }
+}

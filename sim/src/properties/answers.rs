@@ -1,0 +1,134 @@
+//! nova-api's answers to a DELETE of an attachment, against the table of what it may say (S19),
+//! and what a refusal has changed (S20).
+
+use castoff_model::World;
+use castoff_ports::novadb::VmState;
+use castoff_ports::plan::Fault;
+use castoff_ports::{Failure, Process, RequestId, SimTime};
+
+use super::{Checker, Watched};
+
+/// Judges one answer, as it reaches the client.
+pub(super) fn judge(
+    checker: &mut Checker,
+    world: &World,
+    now: SimTime,
+    request: RequestId,
+    result: &Result<(), Failure>,
+) {
+    let status = match result {
+        Ok(()) => 202,
+        Err(failure) => match failure.http_status() {
+            Some(status) => status,
+            None => return,
+        },
+    };
+    if status >= 500 {
+        let text =
+            format!("{request} was answered {status}, and nothing that nova-api needs is down");
+        checker.history.errors.push((request, text));
+    }
+    let Some(i) = checker.watched.iter().position(|w| w.request == request) else { return };
+    let (w, progress) = (&checker.watched[i], &checker.progress[i]);
+    let wrong = match status {
+        202 => (!progress.began || !progress.queued).then_some("and no detach task exists"),
+        400 => wrong_400(checker, world, w),
+        404 => wrong_404(checker, world, w),
+        409 => wrong_409(checker, world, w),
+        401 | 403 | 500.. => None,
+        _ => Some("which the table does not have"),
+    };
+    let shelved = instance(world, w).is_some_and(|s| s.vm_state == VmState::ShelvedOffloaded);
+    let wrong = wrong.filter(|_| !(status == 202 && shelved));
+    let changed = matches!(status, 401 | 403 | 404 | 409) && progress.changed;
+    let volume = w.volume.clone();
+    if let Some(wrong) = wrong {
+        let text =
+            format!("{request}: the DELETE of volume {volume} was answered {status}, {wrong}");
+        checker.broken("S19", now, text);
+    }
+    if changed {
+        let text =
+            format!("{request} was refused with {status} and has changed something all the same");
+        checker.broken("S20", now, text);
+    }
+    cross_project(checker, world, now, i);
+}
+
+fn instance<'w>(world: &'w World, w: &Watched) -> Option<&'w castoff_ports::novadb::Instance> {
+    world.novadb.instances().iter().find(|i| i.uuid == w.instance)
+}
+
+/// 400: the volume is not in-use, or is the root disk.
+fn wrong_400(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
+    let root = world.novadb.bdm(&w.volume, &w.instance).is_some_and(|b| b.is_root());
+    let status = world.cinder.volume(&w.volume).map(|v| v.status);
+    let in_use = status == Some(castoff_ports::cinder::VolumeStatus::InUse);
+    let always = in_use && !checker.history.not_in_use.contains(&w.volume);
+    (always && !root).then_some("and the volume has been in-use all along")
+}
+
+/// 404: server, volume, BDM or cinder's attachment is missing.
+fn wrong_404(_: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
+    let attached = || {
+        let mut rows = world.cinder.live_attachments();
+        rows.any(|a| a.volume_id == w.volume && a.instance == w.instance)
+    };
+    let bdm = world.novadb.bdm(&w.volume, &w.instance).is_some();
+    let volume = world.cinder.volume(&w.volume).is_some();
+    (instance(world, w).is_some() && bdm && volume && attached())
+        .then_some("and server, volume, BDM and attachment are there")
+}
+
+/// 409: locked, in the wrong state or with a task, never launched, or its host is down.
+fn wrong_409(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
+    let server = instance(world, w)?;
+    let ready = !server.locked && server.task_state.is_none() && server.launched;
+    let state = match server.vm_state {
+        VmState::Active
+        | VmState::Paused
+        | VmState::Stopped
+        | VmState::Resized
+        | VmState::SoftDeleted => true,
+        _ => false,
+    };
+    // The state may have passed since: with others about, or a process that died, it is believed.
+    let calm = checker.history.dead.is_empty()
+        && checker.calls.iter().all(|(process, request, _)| {
+            *process != Process::NovaCompute
+                || checker.watched.iter().any(|w| w.request == *request)
+        });
+    (ready && state && calm && world.novadb.services_up())
+        .then_some("and the server is active, unlocked and idle, its host up")
+}
+
+/// S20: nothing of a server changes for a user of another project.
+fn cross_project(checker: &mut Checker, world: &World, now: SimTime, i: usize) {
+    let w = &checker.watched[i];
+    let Some(project) = world.cinder.volume(&w.volume).and_then(|v| v.project.as_ref()) else {
+        return;
+    };
+    let Some(server) = instance(world, w) else { return };
+    if server.project_id != *project && checker.progress[i].began {
+        let text = format!(
+            "{} began to detach volume {} of project {project} from a server of project {}",
+            w.request, w.volume, server.project_id
+        );
+        checker.broken("S20", now, text);
+    }
+}
+
+/// A fault on nova-api's or the client's way explains what nova-api answered afterwards.
+pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
+    let explains = |f: &Fault| f.at.process != Process::NovaCompute;
+    if struck.iter().any(explains) {
+        checker.history.errors.clear();
+    }
+}
+
+/// S19: answers of 5xx that no fault explains.
+pub(super) fn judge_errors(checker: &mut Checker, now: SimTime) {
+    for (_, text) in std::mem::take(&mut checker.history.errors) {
+        checker.broken("S19", now, text);
+    }
+}

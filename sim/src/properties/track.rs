@@ -1,0 +1,96 @@
+//! What a checker remembers of a run: who set, made, asked and awaited what.
+
+use castoff_model::locks::Owner;
+use castoff_ports::{DeviceName, InstanceId, Iqn, Process, RequestId, SimTime, VolumeId};
+use castoff_scenarios::End;
+
+/// How far a watched detach is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// It has changed something.
+    pub(super) changed: bool,
+    /// os-begin_detaching was its own.
+    pub(super) began: bool,
+    /// Its message is in the queue, or was.
+    pub(super) queued: bool,
+    /// nova-compute first changed something for it.
+    pub(super) acted: Option<SimTime>,
+    /// Who acted on its server or volume since its last act.
+    pub(super) intruder: Option<RequestId>,
+    /// Its worker is dead, or was never there.
+    pub(super) lost: bool,
+    /// The guest let go when nobody worked on it any more.
+    pub(super) late: bool,
+    /// How many notifications it has sent.
+    pub(super) notified: u32,
+    /// It destroyed the BDM.
+    pub(super) destroyed: bool,
+    /// An instance fault or an action Error tells of it.
+    pub(super) failed: bool,
+}
+
+/// A connect that made a session or a node record.
+#[derive(Clone, Debug)]
+pub(super) struct Connecting {
+    pub(super) owner: Owner,
+    pub(super) target: Iqn,
+}
+
+/// A wait for a lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) owner: Owner,
+    pub(super) since: SimTime,
+    pub(super) holder: RequestId,
+}
+
+/// A disk of a guest: whether its unplug was asked for since it was plugged.
+#[derive(Clone, Debug)]
+pub(super) struct Plugged {
+    pub(super) instance: InstanceId,
+    pub(super) volume: VolumeId,
+    pub(super) asked: bool,
+}
+
+/// How the first attempt had left things when the user tried again.
+#[derive(Clone, Debug)]
+pub(super) struct Retry {
+    pub(super) volume: VolumeId,
+    pub(super) before: End,
+    pub(super) step: u64,
+}
+
+/// What a run has seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// Whose os-begin_detaching set `detaching`, the last one a volume.
+    pub(super) owners: Vec<(VolumeId, RequestId)>,
+    /// Volumes that were seen in a status other than in-use.
+    pub(super) not_in_use: Vec<VolumeId>,
+    /// Volumes whose state an administrator has written.
+    pub(super) admin: Vec<VolumeId>,
+    /// Volumes and servers of which an attachment has gone.
+    pub(super) released: Vec<(VolumeId, InstanceId)>,
+    pub(super) connecting: Vec<Connecting>,
+    /// Host disks that appeared, by whose request, and when.
+    pub(super) created: Vec<(DeviceName, RequestId, SimTime)>,
+    pub(super) plugged: Vec<Plugged>,
+    pub(super) waits: Vec<Wait>,
+    /// Processes that have died.
+    pub(super) dead: Vec<(Process, u32)>,
+    /// Answers of 5xx that nothing explains yet.
+    pub(super) errors: Vec<(RequestId, String)>,
+    pub(super) retry: Option<Retry>,
+}
+
+impl History {
+    /// Who set the status `detaching` of this volume last.
+    pub(super) fn owner(&self, volume: &VolumeId) -> Option<RequestId> {
+        self.owners.iter().find(|(v, _)| v == volume).map(|(_, request)| *request)
+    }
+
+    /// Whether an administrator has had a hand in this volume's state.
+    pub(super) fn is_admins(&self, volume: &VolumeId) -> bool {
+        self.admin.contains(volume)
+    }
+}
