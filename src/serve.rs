@@ -5,6 +5,7 @@
 //! sees while a volume is stuck can so be tried with the user's own tools.
 //!
 //! - `cloud`: models, processes and faults on one thread.
+//! - `messages`: what reaches nova-compute through the broker.
 //! - `clock`: real time as the models see it.
 //! - `http`, `services`: the sockets, and what stands behind each.
 //! - `admin`, `show`: castoff's own port.
@@ -15,6 +16,7 @@ mod clock;
 mod cloud;
 mod credentials;
 mod http;
+mod messages;
 mod services;
 mod show;
 

@@ -2,8 +2,9 @@
 //!
 //! Every method is one statement or transaction of nova's db api, so there is nothing half done
 //! in here; what is half done lies between two calls. Only live BDM rows are kept (a soft-deleted
-//! row is never read again), rows of actions, events and faults only grow.
+//! row is never read again); rows of actions, events and faults grow until somebody archives them.
 //!
+//! - `archive`: what a long-lived cloud drops of its past.
 //! - `servers`: writes of an instance, and what only the API shows of it.
 
 use castoff_ports::novadb::{
@@ -15,6 +16,7 @@ use castoff_ports::{BdmId, HostName, InstanceId, Refusal, RequestId, SimTime, Vo
 use crate::fact::{Fact, Facts};
 use crate::world::Step;
 
+mod archive;
 mod servers;
 
 /// A row of `instance_actions`.

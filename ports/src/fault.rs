@@ -1,8 +1,8 @@
 //! The fault layer: makes a plan strike over any binding.
 //!
 //! It sits between the pipeline and the binding, so one plan means the same on `direct`,
-//! `network` and `real`. It counts operations per (process, request, operation); points of the
-//! second fault are thus those of the run with the first.
+//! `network` and `real`. It counts operations per (process, request, operation), where a fault
+//! waits for one; points of the second fault are thus those of the run with the first.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,13 +39,43 @@ pub struct Passed {
     pub nth: u32,
 }
 
+/// Calls are counted of at most so many points; those of the oldest requests are forgotten first.
+///
+/// A fault that waits for a second call may wait for ever on a cloud that serves request after
+/// request, each with one. Far more than any plan's run has requests.
+const MAX_COUNTED: usize = 4096;
+
+/// What is counted: request first, so that the oldest come first.
+type Point = (RequestId, Process, &'static str);
+
 #[derive(Default)]
 struct State {
     waiting: Vec<Fault>,
     struck: Vec<Fault>,
-    counts: BTreeMap<(Process, RequestId, &'static str), u32>,
     passed: Option<Vec<Passed>>,
     healed: bool,
+    /// Only of calls at which a fault waits, unless all are written down.
+    counts: BTreeMap<Point, u32>,
+}
+
+impl State {
+    /// How often this call was made at this point, with this one.
+    fn count(&mut self, point: Point) -> u32 {
+        let count = self.counts.entry(point).or_default();
+        *count += 1;
+        let count = *count;
+        if self.counts.len() > MAX_COUNTED {
+            self.counts.pop_first();
+        }
+        count
+    }
+}
+
+/// Whether this fault waits for a call at this point, be it this one or a later one.
+fn waits_at(fault: &Fault, (request, process, operation): Point) -> bool {
+    fault.at.process == process
+        && fault.at.operation == operation
+        && fault.at.request.is_none_or(|r| r == request)
 }
 
 impl FaultLayer {
@@ -77,7 +107,8 @@ impl FaultLayer {
         self.state.borrow().waiting.clone()
     }
 
-    /// Adds a fault while the run goes on; a request under way may be past its point already.
+    /// Adds a fault while the run goes on: it counts calls from now on, if no other fault waited at
+    /// its point before; a request under way may be past it already.
     pub fn arm(&self, fault: Fault) {
         self.state.borrow_mut().waiting.push(fault);
     }
@@ -87,30 +118,30 @@ impl FaultLayer {
         let mut state = self.state.borrow_mut();
         state.waiting.clear();
         state.healed = true;
+        state.counts.clear();
     }
 
     fn due(&self, cx: &CallCx, call: &Call) -> Option<FaultKind> {
         let mut state = self.state.borrow_mut();
-        let name = call.name();
+        let point = (cx.request, cx.process, call.name());
         let records = state.passed.is_some() && !state.healed;
-        let concerns = |f: &Fault| f.at.process == cx.process && f.at.operation == name;
-        if !records && !state.waiting.iter().any(concerns) {
+        if !records && !state.waiting.iter().any(|f| waits_at(f, point)) {
             return None;
         }
-        let nth = state.counts.entry((cx.process, cx.request, name)).or_default();
-        *nth += 1;
-        let nth = *nth;
+        let nth = state.count(point);
         if records {
-            let (process, request) = (cx.process, cx.request);
-            let passed = Passed { process, request, operation: name, nth };
+            let (request, process, operation) = point;
+            let passed = Passed { process, request, operation, nth };
             state.passed.iter_mut().for_each(|list| list.push(passed));
         }
-        let hit = state.waiting.iter().position(|f| {
-            concerns(f) && f.at.nth == nth && f.at.request.is_none_or(|r| r == cx.request)
-        })?;
+        let hit = state.waiting.iter().position(|f| waits_at(f, point) && f.at.nth == nth)?;
         let fault = state.waiting.remove(hit);
         let kind = fault.strike.clone();
         state.struck.push(fault);
+        let State { waiting, counts, .. } = &mut *state;
+        if !records {
+            counts.retain(|point, _| waiting.iter().any(|f| waits_at(f, *point)));
+        }
         Some(kind)
     }
 

@@ -190,3 +190,37 @@ fn a_healed_plan_never_strikes_and_says_what_had_not() {
     assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
     assert_eq!(rig.layer.struck().len(), 0);
 }
+
+#[test]
+fn a_fault_strikes_the_call_that_it_names_of_any_request_and_counts_each_request_apart() {
+    let rig = rig(BEGIN, 2, FaultKind::HttpError { status: 503 });
+    for request in [1, 2, 3] {
+        assert_eq!(rig.begin(request), Poll::Ready(Ok(())));
+    }
+    let Poll::Ready(Err(failure)) = rig.begin(2) else { panic!("its second call is refused") };
+    assert_eq!((failure.http_status(), rig.effects()), (Some(503), 3));
+    assert_eq!(rig.begin(2), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn a_fault_that_waits_for_ever_forgets_the_oldest_requests_and_still_strikes_the_newest() {
+    let rig = rig(BEGIN, 2, FaultKind::HttpError { status: 503 });
+    let (first, last) = (1, 5_000);
+    for request in first..=last {
+        assert_eq!(rig.begin(request), Poll::Ready(Ok(())));
+    }
+    // Its first call is forgotten: this one counts as the first.
+    assert_eq!(rig.begin(first), Poll::Ready(Ok(())));
+    assert!(matches!(rig.begin(last), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn healing_forgets_what_was_counted() {
+    let rig = rig(BEGIN, 2, FaultKind::HttpError { status: 503 });
+    assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
+    let fault = rig.layer.waiting().remove(0);
+    rig.layer.heal();
+    rig.layer.arm(fault);
+    assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
+    assert!(matches!(rig.begin(1), Poll::Ready(Err(_))));
+}

@@ -219,6 +219,12 @@ impl Problems {
                     format!("a volume {:?} is already there; names are unique", volume.name),
                 );
             }
+            if volume.server.as_deref().is_some_and(|name| !is_kebab(name)) {
+                self.add(
+                    place!["volume", i, "server"],
+                    "expected a name in kebab-case, for example \"s2\"",
+                );
+            }
         }
     }
 

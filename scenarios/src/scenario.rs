@@ -81,6 +81,11 @@ pub struct VolumeSpec {
     /// before the host's disk.
     #[serde(default)]
     pub encrypted: bool,
+    /// The server that it is attached to, by a name within the file: `s2`. Absent: the first
+    /// server, which is always there; each other name is one more on the same host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
+    pub server: Option<String>,
 }
 
 fn yes() -> bool {

@@ -86,7 +86,7 @@ pub struct Prepared {
     pub release: Release,
     /// nova.conf of all nova processes.
     pub conf: Rc<Conf>,
-    /// The server.
+    /// The first server.
     pub server: InstanceId,
     /// The user.
     pub user: User,
@@ -101,8 +101,26 @@ pub fn volume_id(scenario: &Scenario, name: &str) -> VolumeId {
     VolumeId::new(format!("30d72547-9316-4c2a-84c9-{:012x}", 0x6ebc_3091_2e00 + index as u64 + 1))
 }
 
-fn server_id() -> InstanceId {
-    InstanceId::new("c2486c45-5a8f-4028-8cd1-51c0425f677a")
+/// The names of a scenario's servers; the first has none.
+fn servers(scenario: &Scenario) -> Vec<Option<&str>> {
+    let mut names = vec![None];
+    for volume in &scenario.volumes {
+        if !names.contains(&volume.server.as_deref()) {
+            names.push(volume.server.as_deref());
+        }
+    }
+    names
+}
+
+fn server_of(scenario: &Scenario, volume: &str) -> InstanceId {
+    let spec = scenario.volumes.iter().find(|v| v.name == volume);
+    let name = spec.and_then(|v| v.server.as_deref());
+    server_id(servers(scenario).iter().position(|s| *s == name).unwrap_or_default())
+}
+
+/// The n-th server of a scenario.
+fn server_id(n: usize) -> InstanceId {
+    InstanceId::new(format!("c2486c45-5a8f-4028-8cd1-{:012x}", 0x51c0_425f_677a + n as u64))
 }
 
 impl Prepared {
@@ -138,7 +156,7 @@ impl Prepared {
             policy: policy.clone(),
             release: release.clone(),
             conf: Rc::new(conf),
-            server: server_id(),
+            server: server_id(0),
             user: User {
                 user: UserId::new("demo"),
                 password: Secret::new("demo-password"),
@@ -151,6 +169,11 @@ impl Prepared {
         prepared.world = attached?;
         prepared.leave_behind();
         Ok(Rc::new(prepared))
+    }
+
+    /// The server of the volume of this name.
+    pub fn server_of(&self, volume: &str) -> InstanceId {
+        server_of(&self.scenario, volume)
     }
 
     fn attach_all(&mut self) -> Result<World, PrepareError> {
@@ -174,7 +197,7 @@ impl Prepared {
             let script = Script {
                 request: RequestId(SETUP + i as u32),
                 task: Task::Attach,
-                server: self.server.clone(),
+                server: self.server_of(&spec.name),
                 volume: volume_id(&self.scenario, &spec.name),
                 user: self.user.clone(),
                 at: Duration::from_secs(30 * i as u64),
@@ -206,10 +229,11 @@ impl Prepared {
             match leftover {
                 Leftover::StaleAttachment { volume } => {
                     let id = volume_id(&self.scenario, volume);
+                    let server = server_of(&self.scenario, volume);
                     world.cinder.add_stale_attachment(
                         &mut world.facts,
                         &id,
-                        &self.server,
+                        &server,
                         compute_host(),
                     );
                 }
@@ -276,25 +300,11 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
         ProjectId::new("service"),
         &[Role::Service, Role::Admin],
     );
-    let server = server_id();
-    world.novadb.add_instance(Instance {
-        uuid: server.clone(),
-        project_id: project,
-        host: Some(compute_host()),
-        vm_state: VmState::Active,
-        task_state: None,
-        launched: true,
-        locked: false,
-    });
-    if let Some(details) = world.novadb.details_mut(&server) {
-        details.name = "server-1".to_owned();
-        details.user_id = Some(UserId::new("demo"));
-        details.launched_at = Some(SimTime::ZERO);
-        details.power_state = Some(PowerState::Running);
+    for n in 0..servers(scenario).len() {
+        add_server(&mut world, n, &project);
     }
     world.novadb.add_service(compute_host());
     world.broker.consumer_up();
-    world.hypervisor.start_guest(server, true);
     world.hypervisor.guest_writes_every = None;
     world.storage.shared_target = scenario.storage.shared_target;
     world.storage.set_portals(scenario.storage.portals);
@@ -308,6 +318,26 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
         }
     }
     world
+}
+
+fn add_server(world: &mut World, n: usize, project: &ProjectId) {
+    let server = server_id(n);
+    world.novadb.add_instance(Instance {
+        uuid: server.clone(),
+        project_id: project.clone(),
+        host: Some(compute_host()),
+        vm_state: VmState::Active,
+        task_state: None,
+        launched: true,
+        locked: false,
+    });
+    if let Some(details) = world.novadb.details_mut(&server) {
+        details.name = format!("server-{}", n + 1);
+        details.user_id = Some(UserId::new("demo"));
+        details.launched_at = Some(SimTime::ZERO);
+        details.power_state = Some(PowerState::Running);
+    }
+    world.hypervisor.start_guest(server, true);
 }
 
 /// What hinders stops: the guest answers at once, deleted devices go.

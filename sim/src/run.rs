@@ -300,7 +300,7 @@ fn scripts(prepared: &Prepared) -> Vec<Script> {
                 Action::Stop => Task::Stop,
                 Action::Start => Task::Start,
             },
-            server: prepared.server.clone(),
+            server: prepared.server_of(&actor.volume),
             volume: volume_id(&prepared.scenario, &actor.volume),
             user: prepared.user.clone(),
             at: Duration::from_millis(actor.at_ms),

@@ -5,12 +5,13 @@
 //! which a task of its own lets strike. A process's tasks are known, so that a crash ends them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::{Outcome, Ticket, World};
+use castoff_pipeline::NovaProcess;
 use castoff_pipeline::conf::Conf;
-use castoff_pipeline::{NovaProcess, nova_compute};
 use castoff_ports::fault::FaultLayer;
 use castoff_ports::plan::{EnvironmentEvent, Plan};
 use castoff_ports::trace::Trace;
@@ -28,10 +29,14 @@ use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use super::clock::Clock;
 
-type Answer = Result<Reply, Failure>;
+pub(super) type Answer = Result<Reply, Failure>;
 
-/// rpc_response_timeout.
-const RPC_RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of nova's actions so many of the newest are kept: what a user sees of them at once, a page
+/// (`[api]max_limit`).
+const KEPT_ACTIONS: usize = 1000;
+
+/// Actions are archived so many at a time.
+const ARCHIVED_AT_ONCE: usize = 100;
 
 /// At most so many detaches are followed; the oldest are forgotten first.
 const MAX_WATCHED: usize = 256;
@@ -45,14 +50,20 @@ pub(super) struct Cloud {
     observer: RefCell<Observer>,
     waiting: RefCell<Vec<(Ticket, oneshot::Sender<Answer>)>>,
     changed: Notify,
-    queued: Notify,
     conf: Rc<Conf>,
     lives: [Cell<(u32, bool)>; 3],
     processes: [RefCell<Rc<NovaProcess>>; 3],
-    tasks: RefCell<Vec<(Process, AbortHandle)>>,
+    tasks: RefCell<Vec<Task>>,
     faults: RefCell<Option<Rc<FaultLayer>>>,
     last_request: Cell<u32>,
     watched: RefCell<Vec<Watched>>,
+}
+
+/// A task of a process.
+struct Task {
+    process: Process,
+    request: RequestId,
+    handle: AbortHandle,
 }
 
 /// The binding under the fault layer.
@@ -74,7 +85,8 @@ impl Binding for Ground {
     }
 }
 
-fn middle((lo, hi): (u32, u32)) -> Duration {
+/// The middle of a range in microseconds.
+pub(super) fn middle((lo, hi): (u32, u32)) -> Duration {
     Duration::from_micros(u64::from(lo.midpoint(hi)))
 }
 
@@ -90,7 +102,6 @@ impl Cloud {
             observer: RefCell::new(Observer::new(Trace::off(), Checker::default())),
             waiting: RefCell::default(),
             changed: Notify::new(),
-            queued: Notify::new(),
             lives: Default::default(),
             processes: [fresh(), fresh(), fresh()],
             tasks: RefCell::default(),
@@ -102,7 +113,6 @@ impl Cloud {
         let ground = Rc::new(Ground(cloud.clone()));
         *cloud.faults.borrow_mut() = Some(Rc::new(FaultLayer::new(ground, plan, Trace::off())));
         spawn_local(timers(cloud.clone()));
-        spawn_local(deliveries(cloud.clone()));
         cloud
     }
 
@@ -130,17 +140,32 @@ impl Cloud {
         self.processes[process as usize].borrow().clone()
     }
 
-    /// Starts a task of this process: it ends with it.
+    /// Starts a task of this process, for this request: it ends with the process.
     pub(super) fn spawn<T: 'static>(
         &self,
         process: Process,
+        request: RequestId,
         future: impl Future<Output = T> + 'static,
     ) -> JoinHandle<T> {
         let task = spawn_local(future);
         let mut tasks = self.tasks.borrow_mut();
-        tasks.retain(|(_, t)| !t.is_finished());
-        tasks.push((process, task.abort_handle()));
+        tasks.retain(|t| !t.handle.is_finished());
+        tasks.push(Task { process, request, handle: task.abort_handle() });
         task
+    }
+
+    /// Drops old actions when there are many; not those of requests that somebody works on, or
+    /// whose end will be looked for.
+    pub(super) fn archive(&self) {
+        let mut world = self.world.borrow_mut();
+        if world.novadb.actions().len() < KEPT_ACTIONS + ARCHIVED_AT_ONCE {
+            return;
+        }
+        let mut wanted: BTreeSet<RequestId> = world.broker.queued_requests().collect();
+        wanted.extend(world.broker.in_flight());
+        wanted.extend(self.tasks.borrow().iter().map(|t| t.request));
+        wanted.extend(self.watched.borrow().iter().map(|w| w.request));
+        world.novadb.archive(KEPT_ACTIONS, |request| wanted.contains(&request));
     }
 
     /// A detach was accepted: its end will be looked for.
@@ -156,7 +181,7 @@ impl Cloud {
     pub(super) fn is_quiet(&self) -> bool {
         let world = self.world.borrow();
         let queued = world.broker.queued() > 0 && !self.is_dead(Process::NovaCompute);
-        let idle = self.tasks.borrow().iter().all(|(_, t)| t.is_finished());
+        let idle = self.tasks.borrow().iter().all(|t| t.handle.is_finished());
         idle && !queued && world.next_timer().is_none()
     }
 
@@ -220,7 +245,7 @@ impl Cloud {
                 let cast = matches!(call, Call::Rpc(rpc::Call::Cast(_)));
                 let result = self.transition(cx, call).await;
                 if cast {
-                    self.queued.notify_one();
+                    self.schedule_delivery();
                 }
                 self.clock.sleep(middle(takes.back)).await;
                 result
@@ -253,33 +278,6 @@ impl Cloud {
         }
     }
 
-    async fn rpc_call(self: &Rc<Self>, cx: &CallCx, call: rpc::CallMethod) -> Answer {
-        let rpc::CallMethod { server, method } = call;
-        let silence = || Refusal::MessagingTimeout { server: server.to_string() };
-        if self.is_dead(Process::NovaCompute) {
-            self.clock.sleep(RPC_RESPONSE_TIMEOUT).await;
-            return Err(silence().into());
-        }
-        let port = self.port(Process::NovaCompute, cx.request, cx.auth.clone());
-        let process = self.process(Process::NovaCompute);
-        let task =
-            self.spawn(
-                Process::NovaCompute,
-                async move { nova_compute(&process, &port, method).await },
-            );
-        let limit = self.clock.real(RPC_RESPONSE_TIMEOUT);
-        match tokio::time::timeout(limit, task).await {
-            Ok(Ok(Ok(returned))) => Ok(Reply::Rpc(rpc::Reply::CallMethod(returned))),
-            Ok(Ok(Err(error))) => Err(error.to_remote().into()),
-            Err(_) => Err(silence().into()),
-            // It died at work: its caller waits in vain, as long as anybody waits.
-            Ok(Err(_)) => {
-                self.clock.sleep(RPC_RESPONSE_TIMEOUT).await;
-                Err(silence().into())
-            }
-        }
-    }
-
     /// Whether this process is down.
     pub(super) fn is_dead(&self, process: Process) -> bool {
         self.lives[process as usize].get().1
@@ -292,8 +290,8 @@ impl Cloud {
             return;
         }
         self.lives[process as usize].set((incarnation, true));
-        for (_, task) in self.tasks.borrow().iter().filter(|(p, _)| *p == process) {
-            task.abort();
+        for task in self.tasks.borrow().iter().filter(|t| t.process == process) {
+            task.handle.abort();
         }
         self.with_world(|world, now| world.kill(now, process, incarnation));
         let cloud = self.clone();
@@ -315,7 +313,7 @@ impl Cloud {
     }
 
     /// Starts a dead process again: its memory is empty.
-    pub(super) fn restart(&self, process: Process) {
+    pub(super) fn restart(self: &Rc<Self>, process: Process) {
         let (incarnation, dead) = self.lives[process as usize].get();
         if !dead {
             return;
@@ -325,8 +323,7 @@ impl Cloud {
         *self.processes[process as usize].borrow_mut() = fresh;
         if process == Process::NovaCompute {
             self.set_service_up(true);
-            self.world.borrow_mut().broker.consumer_up();
-            self.queued.notify_one();
+            self.start_compute();
         }
     }
 
@@ -350,30 +347,5 @@ async fn timers(cloud: Rc<Cloud>) {
                 futures::future::select(slept, changed).await;
             }
         }
-    }
-}
-
-/// Hands queued messages to nova-compute: acknowledged as they are handed over (at most once).
-async fn deliveries(cloud: Rc<Cloud>) {
-    loop {
-        let waiting = cloud.world.borrow().broker.queued() > 0;
-        if !waiting || cloud.is_dead(Process::NovaCompute) {
-            cloud.queued.notified().await;
-            continue;
-        }
-        cloud.clock.sleep(middle(latency::DELIVERY)).await;
-        if cloud.is_dead(Process::NovaCompute) {
-            continue;
-        }
-        let Some(message) = cloud.with_world(World::deliver) else { continue };
-        let request = message.request;
-        let port = cloud.port(Process::NovaCompute, request, message.auth);
-        let process = cloud.process(Process::NovaCompute);
-        let done = cloud.clone();
-        cloud.spawn(Process::NovaCompute, async move {
-            // A cast has no one to answer to: the manager has recorded what went wrong.
-            let _ = nova_compute(&process, &port, message.method).await;
-            done.world.borrow_mut().broker.finished(request);
-        });
     }
 }

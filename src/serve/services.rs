@@ -97,8 +97,10 @@ pub(super) async fn nova(cloud: Rc<Cloud>, request: Request<Vec<u8>>) -> Answere
     let auth = Auth { token: auth.token, service_token: None };
     let port = cloud.port(Process::NovaApi, id, auth);
     let process = cloud.process(Process::NovaApi);
-    let work = cloud.spawn(Process::NovaApi, async move { nova_api(&process, &port, call).await });
+    let work =
+        cloud.spawn(Process::NovaApi, id, async move { nova_api(&process, &port, call).await });
     let result = work.await.map_err(|_| Died)?;
+    cloud.archive();
     if let (Ok(_), Some((instance, volume))) = (&result, detach) {
         cloud.watch(Watched { request: id, instance, volume, accepted: Some(true) });
     }
