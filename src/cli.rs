@@ -209,7 +209,7 @@ struct KeepArgs {
 #[derive(Args)]
 struct ReplayOf {
     /// An identity that `castoff run --out` wrote
-    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault", "schedule"], required_unless_present = "scenario")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["scenario", "policy", "release", "binding", "seed", "plan", "fault", "schedule"])]
     file: Option<PathBuf>,
     /// Name of a scenario, or path of a scenario file
     #[arg(long, value_name = "S")]

@@ -189,3 +189,33 @@ fn absurd_numbers_are_refused_or_survived() {
     ]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn a_plan_that_cannot_be_meant_is_refused_with_what_was_found_and_what_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.json");
+    let replay =
+        ["replay", "--scenario", "healthy", "--policy", "pike", "--plan", path.to_str().unwrap()];
+    let fault = |at: &str, strike: &str| {
+        format!(
+            r#"{{"faults": [{{"at": {{"process": "nova-api", {at}}}, "strike": {{{strike}}}}}]}}"#
+        )
+    };
+    let (begin, lost) = (r#""operation": "cinder::BeginDetaching""#, r#""kind": "reply-lost""#);
+    for (plan, told) in [
+        ("{}".to_owned(), "no fault"),
+        (fault(r#""operation": "cinder::BeginDetach""#, lost), "cinder::BeginDetaching"),
+        (fault(&format!(r#"{begin}, "nth": 0"#), lost), "counted from 1"),
+        (fault(begin, r#""kind": "http-error", "status": 200"#), "400 to 599"),
+        (fault(begin, r#""kind": "delay", "ms": 18446744073709551615"#), "0 to 86400000"),
+        (fault(&format!(r#"{begin}, "times": 2"#), lost), "times"),
+    ] {
+        std::fs::write(&path, &plan).unwrap();
+        refused(&replay, 2, &[told]);
+    }
+}
+
+#[test]
+fn a_replay_of_nothing_names_both_ways_to_say_what() {
+    refused(&["replay"], 2, &["FILE", "--scenario"]);
+}

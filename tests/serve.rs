@@ -14,6 +14,7 @@ use castoff::serve::{self, Config, Credentials};
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
 use castoff_ports::SimTime;
+use futures::future::join_all;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -115,8 +116,13 @@ impl Client {
 
 /// Serves `healthy` and runs `body` as its client.
 fn served<F: Future<Output = ()>>(body: impl FnOnce(Rc<Client>) -> F) {
+    served_scenario("healthy", body);
+}
+
+/// Serves this scenario and runs `body` as its client.
+fn served_scenario<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Rc<Client>) -> F) {
     let config = Config {
-        scenario: Arc::new(castoff_scenarios::resolve("healthy").unwrap()),
+        scenario: Arc::new(castoff_scenarios::resolve(name).unwrap()),
         policy: Policy::named("2026.1").unwrap(),
         release: Release::named("2026.1").unwrap(),
         listen: "127.0.0.1".parse().unwrap(),
@@ -229,19 +235,102 @@ fn volumes_are_listed_and_made_and_seen_by_who_has_a_token_only() {
 #[test]
 fn the_admin_port_refuses_what_it_does_not_know_and_shows_no_secret() {
     served(|client| async move {
-        for wrong in [
-            json!({"at": {"process": "nova-api", "operation": "rpc::Nothing"}, "strike": {"kind": "lost"}}),
-            json!({"at": {"process": "client", "operation": "rpc::Cast"}, "strike": {"kind": "lost"}}),
-            json!({"guest": {"lets_go": "perhaps"}}),
-            json!({"gest": {}}),
+        let at = json!({"process": "nova-compute", "operation": "cinder::AttachmentDelete"});
+        let lost = json!({"kind": "reply-lost"});
+        let ages = u64::MAX;
+        for (wrong, told) in [
+            (
+                json!({"at": {"process": "nova-api", "operation": "rpc::Nothing"}, "strike": {"kind": "lost"}}),
+                "rpc::Nothing",
+            ),
+            (
+                json!({"at": {"process": "client", "operation": "rpc::Cast"}, "strike": {"kind": "lost"}}),
+                "the client is outside",
+            ),
+            (
+                json!({"at": {"process": "nova-api", "operation": "rpc::Cast", "nth": 0}, "strike": lost}),
+                "counted from 1",
+            ),
+            (json!({"at": at, "strike": {"kind": "http-error", "status": 200}}), "400 to 599"),
+            (json!({"at": at, "strike": {"kind": "delay", "ms": ages}}), "0 to 86400000"),
+            (json!({"at": at, "strike": {"kind": "command-fails", "exit": 1}}), "cannot strike"),
+            (json!({"at": at, "strike": lost, "policies": ["pike"]}), "policy is 2026.1"),
+            (json!({"at": at, "strike": lost, "guest": {}}), "unknown field `guest`"),
+            (json!({}), "nothing to do"),
+            (json!([]), "neither a fault"),
+            (json!({"guest": {"lets_go": "perhaps"}}), "perhaps"),
+            (json!({"gest": {}}), "gest"),
+            (json!({"host": {"multipath": true}}), "unknown field `multipath`"),
+            (json!({"guest": {"lets_go": {"after_ms": ages}}}), "0 to 86400000"),
+            (json!({"host": {"device_lingers": {"for_ms": ages}}}), "0 to 86400000"),
+            (json!({"token": {"lifetime_s": ages}}), "1 to 31536000"),
+            (json!({"token": {"lifetime_s": 0}}), "1 to 31536000"),
+            (
+                json!({"crash": {"process": "nova-compute", "restart_after_ms": ages}}),
+                "0 to 86400000",
+            ),
         ] {
             let answer = client.admin(Method::POST, "faults", wrong.clone()).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
-            assert!(answer.body["error"].is_string());
+            let error = answer.body["error"].as_str().unwrap();
+            assert!(error.contains(told), "{wrong}: {error}");
+            let found = !wrong.to_string().contains(&ages.to_string());
+            assert!(found || error.contains(&ages.to_string()), "{wrong}: {error}");
         }
+        let twice = json!({"at": at, "strike": lost});
+        let answer = client.admin(Method::POST, "faults", twice.clone()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        let answer = client.admin(Method::POST, "faults", twice).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         let world = client.world().await.to_string();
         assert!(!world.contains(&client.token) && !world.contains("password"));
         assert_eq!(client.admin(Method::GET, "no", Value::Null).await.status, 404);
         assert_eq!(client.admin(Method::POST, "world", json!({})).await.status, 405);
+    });
+}
+
+#[test]
+fn sixty_four_clients_at_once_attach_and_detach_and_nothing_is_broken() {
+    served_scenario("tests/load/load.toml", |client| async move {
+        let list = |url: String| {
+            let client = client.clone();
+            async move {
+                let listed = send(Method::GET, &url, Some(&client.token), Value::Null).await;
+                let listed = listed.unwrap().body;
+                let rows = listed.as_object().unwrap().values().next().unwrap().clone();
+                rows.as_array().unwrap().iter().map(|row| row["id"].clone()).collect::<Vec<_>>()
+            }
+        };
+        let servers = list(format!("{}/servers", client.at.compute)).await;
+        let volumes = list(format!("{}/volumes", client.at.volume)).await;
+        assert_eq!((servers.len(), volumes.len()), (64, 64));
+        let pairs: Vec<_> = servers.iter().zip(&volumes).collect();
+        let attachments = |server: &Value| {
+            let server = server.as_str().unwrap();
+            format!("{}/servers/{server}/os-volume_attachments", client.at.compute)
+        };
+        let attach = |(server, volume): &(&Value, &Value)| {
+            let (url, client) = (attachments(server), client.clone());
+            let body = json!({"volumeAttachment": {"volumeId": volume}});
+            async move { send(Method::POST, &url, Some(&client.token), body).await.unwrap().status }
+        };
+        let detach = |(server, volume): &(&Value, &Value)| {
+            let url = format!("{}/{}", attachments(server), volume.as_str().unwrap());
+            let client = client.clone();
+            async move {
+                let answer = send(Method::DELETE, &url, Some(&client.token), Value::Null).await;
+                answer.unwrap().status
+            }
+        };
+        let attached = join_all(pairs.iter().map(attach)).await;
+        assert_eq!(attached, [StatusCode::OK; 64]);
+        assert_eq!(client.quiet().await["guest_disks"].as_array().unwrap().len(), 64);
+        let detached = join_all(pairs.iter().map(detach)).await;
+        assert_eq!(detached, [StatusCode::ACCEPTED; 64]);
+        let world = client.quiet().await;
+        for left in ["attachments", "bdms", "guest_disks", "sessions", "devices", "mappings"] {
+            assert_eq!(world[left], json!([]), "{left}");
+        }
+        assert!(client.broken().await.is_empty());
     });
 }

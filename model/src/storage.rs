@@ -52,6 +52,10 @@ pub struct Mapping {
     pub volume: VolumeId,
 }
 
+/// Blocks of a volume of which the stamps are kept. A guest writes three at every plug and unplug,
+/// and a served cloud plugs for hours.
+const KEPT_BLOCKS: usize = 256;
+
 /// The storage backend.
 #[derive(Clone, Debug)]
 pub struct Storage {
@@ -221,17 +225,22 @@ impl Storage {
             || self.mappings.iter().any(|m| m.target == *target)
     }
 
-    /// Writes a block of a volume.
+    /// Writes a block of a volume; when as many are kept as ever are, over the oldest.
     pub fn write(&mut self, volume: &VolumeId, stamp: Stamp) {
         match self.blocks.get_mut(volume) {
-            Some(blocks) => blocks.push(stamp),
+            Some(blocks) => {
+                if blocks.len() == KEPT_BLOCKS {
+                    blocks.remove(0);
+                }
+                blocks.push(stamp);
+            }
             None => {
                 self.blocks.insert(volume.clone(), vec![stamp]);
             }
         }
     }
 
-    /// Everything that was ever written to a volume, oldest first.
+    /// What was written to a volume and not written over, oldest first.
     pub fn blocks(&self, volume: &VolumeId) -> &[Stamp] {
         self.blocks.get(volume).map_or(&[], Vec::as_slice)
     }
@@ -247,6 +256,18 @@ impl Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_volume_is_written_over_from_its_oldest_block() {
+        let (mut storage, volume) = (Storage::new(), VolumeId::new("v1"));
+        storage.add_volume(volume.clone());
+        for seq in 0..1000 {
+            let instance = InstanceId::new("i");
+            storage.write(&volume, Stamp { instance, volume: volume.clone(), seq });
+        }
+        let seqs: Vec<u32> = storage.blocks(&volume).iter().map(|stamp| stamp.seq).collect();
+        assert_eq!(seqs, Vec::from_iter(1000 - KEPT_BLOCKS as u32..1000));
+    }
 
     fn iqn() -> Iqn {
         Iqn::new("iqn.1993-08.org.debian:01:castoff")

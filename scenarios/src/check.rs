@@ -3,12 +3,13 @@
 //! Checks are pure and look at a [`Scenario`] only, so a scenario built in Rust is checked by
 //! the same code as a file. Each [`Problem`] names its place as a path of keys; [`mod@crate::load`]
 //! turns the path into a position in the text.
+//!
+//! - `faults`: a fault on its own, too: a plan's, or one that is armed while a cloud is served.
+//! - `outside`: storage, guest, host and token, each on its own, too: what a served cloud's knobs
+//!   turn.
 
 use std::collections::BTreeSet;
 use std::fmt;
-
-use castoff_ports::call::operation_names;
-use castoff_ports::plan::{Fault, FaultKind};
 
 use crate::nearest::nearest;
 use crate::scenario::{Expectation, Leftover, Scenario};
@@ -75,10 +76,26 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Place {
+    /// The place of this key or index of the value that is here.
+    fn then(&self, step: impl Into<Step>) -> Place {
+        Place(self.0.iter().cloned().chain([step.into()]).collect())
+    }
+}
+
 /// A [`Place`] from keys and indices.
 macro_rules! place {
     ($($step:expr),+) => { Place(vec![$(Step::from($step)),+]) };
 }
+
+mod faults;
+mod outside;
+
+pub use faults::{check_fault, check_plan};
+pub use outside::{
+    MAX_LIFETIME_S, MAX_MS, MAX_PORTALS, check_device_lingers, check_guest, check_restart,
+    check_token,
+};
 
 /// Every problem of a scenario, in the order of the file's sections; none when it can be run.
 ///
@@ -87,23 +104,12 @@ pub fn check(scenario: &Scenario, policies: &[&str]) -> Vec<Problem> {
     let mut problems = Problems::default();
     problems.texts(scenario);
     problems.volumes(scenario);
-    if scenario.token.lifetime_s == 0 {
-        problems.add(
-            place!["token", "lifetime_s"],
-            "a token lives at least 1 second; keystone's default is 3600",
-        );
-    }
+    problems.storage(&scenario.storage);
+    problems.guest(&scenario.guest);
+    problems.device_lingers(scenario.host.device_lingers);
+    problems.token(&scenario.token);
     problems.users_of_volumes(scenario);
-    for (i, fault) in scenario.faults.iter().enumerate() {
-        problems.fault(i, fault, policies);
-        if scenario.faults[..i].iter().any(|f| f.at == fault.at) {
-            // The fault layer counts calls: the point is passed once, the second never strikes.
-            problems.add(
-                place!["fault", i, "at"],
-                "an earlier fault strikes at this point; only one can",
-            );
-        }
-    }
+    problems.faults(&place!["fault"], &scenario.faults, policies);
     if scenario.expect.is_empty() {
         problems.add(place!["expect"], "no policy; expected an [expect.<policy>] table");
     }
@@ -143,11 +149,6 @@ fn is_property(name: &str) -> bool {
     }
 }
 
-/// The system that an operation is called on.
-fn system_of(operation: &str) -> &str {
-    operation.split("::").next().unwrap_or(operation)
-}
-
 fn unknown(what: &str, found: &str, near: Option<&str>) -> String {
     match near {
         Some(near) => format!("no {what} {found:?}; did you mean {near:?}?"),
@@ -169,24 +170,6 @@ impl Problems {
             place,
             message: unknown(what, found, nearest(found, known.iter().copied())),
             help: Some(format!("{whose}: {}", known.join(", "))),
-        });
-    }
-
-    /// An operation that the ports do not have.
-    fn add_unknown_operation(&mut self, place: Place, found: &str) {
-        let (system, name) = found.split_once("::").unwrap_or(("", found));
-        let of_system: Vec<&str> = operation_names().filter(|n| system_of(n) == system).collect();
-        if !of_system.is_empty() {
-            let whose = format!("operations of {system}");
-            return self.add_unknown(place, "operation", found, &whose, &of_system);
-        }
-        // The list of all operations would be no help: the systems, and the nearest of all.
-        let mut systems: Vec<&str> = operation_names().map(system_of).collect();
-        systems.dedup();
-        self.0.push(Problem {
-            place,
-            message: unknown("operation", found, nearest(name, operation_names())),
-            help: Some(format!("systems: {}", systems.join(", "))),
         });
     }
 
@@ -258,51 +241,7 @@ impl Problems {
                 let place = place!["actor", i, "volume"];
                 self.add_unknown(place, "volume", &actor.volume, "volumes of this file", &known);
             }
-        }
-    }
-
-    fn fault(&mut self, i: usize, fault: &Fault, policies: &[&str]) {
-        let operation = fault.at.operation.as_str();
-        if operation_names().any(|name| name == operation) {
-            if let Some(needed) = refused_by(&fault.strike, operation) {
-                self.add(
-                    place!["fault", i, "strike", "kind"],
-                    format!("cannot strike {operation}: expected {needed}"),
-                );
-            }
-        } else {
-            self.add_unknown_operation(place!["fault", i, "at", "operation"], operation);
-        }
-        if fault.at.nth == 0 {
-            self.add(place!["fault", i, "at", "nth"], "calls are counted from 1");
-        }
-        for (j, policy) in fault.policies.iter().enumerate() {
-            if !policies.contains(&policy.as_str()) {
-                self.add_unknown(
-                    place!["fault", i, "policies", j],
-                    "policy",
-                    policy,
-                    "policies",
-                    policies,
-                );
-            }
-        }
-        match fault.strike {
-            FaultKind::HttpError { status } if !(400..=599).contains(&status) => self.add(
-                place!["fault", i, "strike", "status"],
-                format!("{status} is no error status; expected 400 to 599"),
-            ),
-            FaultKind::Timeout { status, .. } if !matches!(status, 500 | 504) => self.add(
-                place!["fault", i, "strike", "status"],
-                format!(
-                    "{status} is no timeout; expected 500 (inside the service) or 504 (gateway)"
-                ),
-            ),
-            FaultKind::CommandFails { exit: 0 } => self.add(
-                place!["fault", i, "strike", "exit"],
-                "0 is success; expected an exit code that is not 0",
-            ),
-            _ => {}
+            self.time(place!["actor", i, "at_ms"], actor.at_ms);
         }
     }
 
@@ -325,28 +264,5 @@ impl Problems {
         if expectation.because.contains('\n') {
             self.add(place!["expect", policy, "because"], "expected one line of text");
         }
-    }
-}
-
-/// What a fault of this kind needs instead of this operation, when it cannot strike it.
-fn refused_by(kind: &FaultKind, operation: &str) -> Option<&'static str> {
-    let system = system_of(operation);
-    match kind {
-        FaultKind::HttpError { .. } | FaultKind::Timeout { .. } => {
-            (!matches!(system, "keystone" | "nova" | "cinder"))
-                .then_some("an operation of an HTTP service: keystone, nova or cinder")
-        }
-        FaultKind::CommandFails { .. } => (!matches!(system, "iscsi" | "host"))
-            .then_some("a command of the compute host: iscsi or host"),
-        FaultKind::Lost => (operation != "rpc::Cast")
-            .then_some("rpc::Cast, the one message without a reply; others are \"unreachable\""),
-        // Time passes for everybody, and everybody can die.
-        FaultKind::Unreachable
-        | FaultKind::ReplyLost
-        | FaultKind::Delay { .. }
-        | FaultKind::Duplicate { .. }
-        | FaultKind::Environment { .. }
-        | FaultKind::CrashBefore { .. }
-        | FaultKind::CrashAfter { .. } => None,
     }
 }

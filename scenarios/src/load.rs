@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum LoadError {
     /// The file could not be read.
-    #[error("read scenario file {}: {source}", path.display())]
+    #[error("cannot read scenario file {}: {source}", path.display())]
     #[diagnostic(help("expected a TOML file in UTF-8"))]
     Read {
         /// The file.
@@ -33,7 +33,7 @@ pub enum LoadError {
     #[diagnostic(transparent)]
     Mistakes(Box<Mistakes>),
     /// No built-in scenario has this name, and it is no path.
-    #[error("find scenario {name:?}")]
+    #[error("cannot find scenario {name:?}")]
     Unknown {
         /// The name.
         name: String,
@@ -45,7 +45,7 @@ pub enum LoadError {
 
 /// The mistakes of one scenario file, each with its place.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("read scenario file {file}:{line}: {first}{}", more(labels.len()))]
+#[error("cannot read scenario file {file}:{line}: {first}{}", more(labels.len()))]
 pub struct Mistakes {
     /// The file, as it was named.
     pub file: String,

@@ -2,10 +2,12 @@
 
 use castoff_ports::Process;
 use castoff_ports::call::operation_names;
-use castoff_ports::plan::{Fault, FaultKind, FaultPoint};
+use castoff_ports::plan::{Fault, FaultKind, FaultPoint, Plan};
 use castoff_scenarios::builtin::named;
-use castoff_scenarios::check::{POLICIES, check};
-use castoff_scenarios::scenario::{Leftover, Scenario};
+use castoff_scenarios::check::{
+    MAX_LIFETIME_S, MAX_MS, POLICIES, check, check_fault, check_plan, check_restart,
+};
+use castoff_scenarios::scenario::{Leftover, LetsGo, Linger, Scenario};
 
 /// The places of the problems of `healthy` after a change.
 fn places(change: impl FnOnce(&mut Scenario)) -> Vec<String> {
@@ -125,4 +127,80 @@ fn expectations_name_known_policies_and_well_formed_properties() {
         s.expect.insert("queens".into(), expectation);
     });
     assert_eq!(renamed, ["expect.queens"]);
+}
+
+#[test]
+fn times_have_an_end_and_say_what_was_found_and_what_is_needed() {
+    let strike_at = |operation: &str, strike| places(|s| s.faults.push(fault(operation, strike)));
+    for (ms, found) in [(MAX_MS, 0), (MAX_MS + 1, 1), (u64::MAX, 1)] {
+        let restart_after_ms = Some(ms);
+        for (place, problems) in [
+            ("actor[0].at_ms", places(|s| s.actors[0].at_ms = ms)),
+            ("guest.lets_go.after_ms", places(|s| s.guest.lets_go = LetsGo::AfterMs(ms))),
+            (
+                "host.device_lingers.for_ms",
+                places(|s| s.host.device_lingers = Some(Linger::ForMs(ms))),
+            ),
+            (
+                "fault[0].strike.after_ms",
+                strike_at("cinder::Detach", FaultKind::Timeout { status: 504, after_ms: ms }),
+            ),
+            ("fault[0].strike.ms", strike_at("cinder::Detach", FaultKind::Delay { ms })),
+            (
+                "fault[0].strike.restart_after_ms",
+                strike_at("cinder::Detach", FaultKind::CrashBefore { restart_after_ms }),
+            ),
+            (
+                "fault[0].strike.restart_after_ms",
+                strike_at("cinder::Detach", FaultKind::CrashAfter { restart_after_ms }),
+            ),
+        ] {
+            assert_eq!(problems, vec![place; found], "{ms}");
+        }
+    }
+    for (lifetime, found) in [(1, 0), (MAX_LIFETIME_S, 0), (MAX_LIFETIME_S + 1, 1)] {
+        let problems = places(|s| s.token.lifetime_s = lifetime);
+        assert_eq!(problems, vec!["token.lifetime_s"; found], "{lifetime}");
+    }
+    let told = check_restart(Some(u64::MAX))[0].to_string();
+    assert!(told.contains(&u64::MAX.to_string()) && told.contains("0 to 86400000"), "{told}");
+}
+
+#[test]
+fn a_backend_has_a_portal_that_answers() {
+    let storage =
+        |portals, lost| places(|s| (s.storage.portals, s.storage.lost_portals) = (portals, lost));
+    assert_eq!(storage(1, 0), [""; 0]);
+    assert_eq!(storage(8, 7), [""; 0]);
+    assert_eq!(storage(0, 0), ["storage.portals"]);
+    assert_eq!(storage(9, 0), ["storage.portals"]);
+    assert_eq!(storage(2, 2), ["storage.lost_portals"]);
+    assert_eq!(storage(2, 255), ["storage.lost_portals"]);
+}
+
+#[test]
+fn servers_are_named_in_kebab_case() {
+    assert_eq!(places(|s| s.volumes[0].server = Some("s2".into())), [""; 0]);
+    assert_eq!(places(|s| s.volumes[0].server = Some("S 2".into())), ["volume[0].server"]);
+}
+
+#[test]
+fn a_plan_is_checked_as_the_faults_of_a_scenario_are() {
+    let places = |faults: &[Fault]| -> Vec<String> {
+        let plan = Plan { faults: faults.to_vec() };
+        check_plan(&plan, POLICIES).iter().map(|p| p.place.to_string()).collect()
+    };
+    assert_eq!(places(&[]), ["faults"]);
+    let good = fault("cinder::Detach", FaultKind::ReplyLost);
+    assert_eq!(places(std::slice::from_ref(&good)), [""; 0]);
+    assert_eq!(places(&[good.clone(), good.clone()]), ["faults[1].at"]);
+    let unknown = fault("cinder::Nothing", FaultKind::ReplyLost);
+    assert_eq!(places(&[good.clone(), unknown.clone()]), ["faults[1].at.operation"]);
+    let status = fault("cinder::Detach", FaultKind::HttpError { status: 399 });
+    assert_eq!(places(&[status]), ["faults[0].strike.status"]);
+    let mut zeroth = good;
+    zeroth.at.nth = 0;
+    zeroth.policies = vec!["queens".into()];
+    assert_eq!(places(&[zeroth]), ["faults[0].at.nth", "faults[0].policies[0]"]);
+    assert_eq!(check_fault(&unknown, POLICIES)[0].place.to_string(), "at.operation");
 }

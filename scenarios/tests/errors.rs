@@ -46,7 +46,7 @@ fn render(error: LoadError) -> String {
         .with_links(false)
         .render_report(&mut text, &error)
         .expect("a string takes any text");
-    format!("failed to {plain}\n\n{text}")
+    format!("{plain}\n\n{text}")
 }
 
 #[test]

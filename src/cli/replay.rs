@@ -7,6 +7,8 @@ use std::path::Path;
 use castoff_ports::plan::Plan;
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{self, Identity};
+use castoff_scenarios::POLICIES;
+use castoff_scenarios::check::check_plan;
 use castoff_sim::campaign::{Campaign, Cell};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind, Keep};
@@ -78,8 +80,23 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Problem> {
     Ok(Exit::of(Campaign::judge(&cell, asked.seed, &report)))
 }
 
-/// The run that the arguments name.
+/// The run that the arguments name; its plan is one that can be meant.
 pub(super) fn asked(args: &ReplayOf) -> Result<Asked, Problem> {
+    if args.file.is_none() && args.scenario.is_none() {
+        return Err(Problem::usage(
+            "nothing to replay",
+            "give FILE, an identity that `castoff run --out` wrote, or --scenario with --policy, \
+             --binding and --seed; `castoff replay --help` says more",
+        ));
+    }
+    let asked = named(args)?;
+    if let Some(plan) = &asked.plan {
+        check(plan)?;
+    }
+    Ok(asked)
+}
+
+fn named(args: &ReplayOf) -> Result<Asked, Problem> {
     let mut plan = args.plan.as_deref().map(read_plan).transpose()?;
     if !args.fault.is_empty() {
         plan.get_or_insert_default().faults.extend(args.fault.iter().cloned());
@@ -117,8 +134,27 @@ pub(super) fn asked(args: &ReplayOf) -> Result<Asked, Problem> {
     })
 }
 
+/// A plan is checked as a scenario's faults are.
+fn check(plan: &Plan) -> Result<(), Problem> {
+    let problems = check_plan(plan, POLICIES);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let mut help: Vec<&str> = problems.iter().filter_map(|p| p.help.as_deref()).collect();
+    help.dedup();
+    if help.is_empty() {
+        help.push(PLAN);
+    }
+    Err(Problem::usage(format!("the plan cannot be meant: {}", told.join("; ")), help.join("\n")))
+}
+
+/// What a plan looks like.
+const PLAN: &str = "a plan: {\"faults\": [{\"at\": {\"process\": \"nova-compute\", \"operation\": \
+    \"host::FlushBufs\"}, \"strike\": {\"kind\": \"reply-lost\"}}]}";
+
 fn read_plan(path: &Path) -> Result<Plan, Problem> {
-    read_json(path, "a plan: {\"faults\": [{\"at\": {…}, \"strike\": {…}}]}")
+    read_json(path, PLAN)
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path, expected: &str) -> Result<T, Problem> {

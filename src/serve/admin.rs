@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use castoff_model::{hypervisor, kernel};
 use castoff_ports::Process;
-use castoff_ports::call::operation_names;
 use castoff_ports::plan::Fault;
-use castoff_scenarios::{GuestSpec, HostSpec, LetsGo, Linger, TokenSpec};
+use castoff_scenarios::check::{
+    check_device_lingers, check_fault, check_guest, check_restart, check_token,
+};
+use castoff_scenarios::{GuestSpec, LetsGo, Linger, POLICIES, Problem, TokenSpec};
 use castoff_sim::prepare::heal_world;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -32,10 +34,19 @@ const PROMPTLY: Duration = Duration::from_millis(385);
 #[serde(deny_unknown_fields)]
 struct Knobs {
     guest: Option<GuestSpec>,
-    host: Option<HostSpec>,
+    host: Option<HostKnob>,
     token: Option<TokenSpec>,
     storage: Option<StorageKnob>,
     crash: Option<Crash>,
+}
+
+/// The compute host, but for what nova.conf says of it: that is read at its start.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostKnob {
+    device_lingers: Option<Linger>,
+    #[serde(default)]
+    writeback: bool,
 }
 
 /// The storage backend's network.
@@ -88,6 +99,9 @@ pub(super) fn answer(cloud: &Rc<Cloud>, request: &Request<Vec<u8>>) -> Response<
     }
 }
 
+/// As many faults may wait at once: each call of the pipeline is held against all of them.
+const MAX_WAITING: usize = 1000;
+
 fn post(cloud: &Rc<Cloud>, body: &[u8]) -> Result<(), String> {
     let body: Value = serde_json::from_slice(body).map_err(|e| format!("not JSON: {e}"))?;
     if body.get("at").is_some() || body.get("strike").is_some() {
@@ -100,21 +114,59 @@ fn post(cloud: &Rc<Cloud>, body: &[u8]) -> Result<(), String> {
 }
 
 fn arm(cloud: &Rc<Cloud>, fault: Fault) -> Result<(), String> {
-    let name = fault.at.operation.as_str();
-    if !operation_names().any(|known| known == name) {
-        return Err(format!("unknown operation {name:?}: `castoff list operations` has them"));
-    }
+    none_of(&check_fault(&fault, POLICIES))?;
     if fault.at.process == Process::Client {
         return Err("the client is outside: faults strike nova-api and nova-compute".to_owned());
+    }
+    if !fault.applies_to(cloud.policy()) {
+        let policies = fault.policies.join(", ");
+        return Err(format!(
+            "a fault of runs under {policies}: this cloud's policy is {}",
+            cloud.policy()
+        ));
+    }
+    let waiting = cloud.faults().waiting();
+    if waiting.iter().any(|f| f.at == fault.at) {
+        return Err("a fault waits at this point already; only one can strike there".to_owned());
+    }
+    if waiting.len() >= MAX_WAITING {
+        return Err(format!(
+            "{} faults wait, at most {MAX_WAITING} can: DELETE /castoff/faults forgets them",
+            waiting.len()
+        ));
     }
     cloud.faults().arm(fault);
     Ok(())
 }
 
+/// The problems as one text, if there are any.
+fn none_of(problems: &[Problem]) -> Result<(), String> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let told = problems.iter().map(|p| match &p.help {
+        None => p.to_string(),
+        Some(help) => format!("{p} ({help})"),
+    });
+    Err(told.collect::<Vec<_>>().join("; "))
+}
+
 fn turn(cloud: &Rc<Cloud>, knobs: Knobs) -> Result<(), String> {
-    if knobs.crash.as_ref().is_some_and(|c| c.process == Process::Client) {
+    let Knobs { guest, host, token, storage, crash } = &knobs;
+    if guest.is_none() && host.is_none() && token.is_none() && storage.is_none() && crash.is_none()
+    {
+        return Err("nothing to do: expected a fault ({\"at\": …, \"strike\": …}), or one of \
+                    guest, host, token, storage and crash"
+            .to_owned());
+    }
+    if crash.as_ref().is_some_and(|c| c.process == Process::Client) {
         return Err("the client is outside: nova-api and nova-compute can crash".to_owned());
     }
+    let mut problems = guest.as_ref().map(check_guest).unwrap_or_default();
+    problems.extend(check_device_lingers(host.as_ref().and_then(|h| h.device_lingers)));
+    problems.extend(token.as_ref().map(check_token).unwrap_or_default());
+    problems.extend(check_restart(crash.as_ref().and_then(|c| c.restart_after_ms)));
+    none_of(&problems)?;
     cloud.with_world(|world, now| {
         if let Some(guest) = knobs.guest {
             let lets_go = match guest.lets_go {

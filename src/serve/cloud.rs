@@ -116,6 +116,11 @@ impl Cloud {
         cloud
     }
 
+    /// The name of its policy.
+    pub(super) fn policy(&self) -> &str {
+        &self.conf.policy.name
+    }
+
     /// What makes faults strike.
     pub(super) fn faults(&self) -> Rc<FaultLayer> {
         let faults = self.faults.borrow().clone();
