@@ -93,8 +93,8 @@ mod outside;
 
 pub use faults::{check_fault, check_plan};
 pub use outside::{
-    MAX_LIFETIME_S, MAX_MS, MAX_PORTALS, check_device_lingers, check_guest, check_restart,
-    check_token,
+    MAX_LIFETIME_S, MAX_MS, MAX_PORTALS, check_device_lingers, check_guest, check_host_events,
+    check_restart, check_token,
 };
 
 /// Every problem of a scenario, in the order of the file's sections; none when it can be run.
@@ -107,6 +107,7 @@ pub fn check(scenario: &Scenario, policies: &[&str]) -> Vec<Problem> {
     problems.storage(&scenario.storage);
     problems.guest(&scenario.guest);
     problems.device_lingers(scenario.host.device_lingers);
+    problems.host_events(&scenario.host.events);
     problems.token(&scenario.token);
     problems.users_of_volumes(scenario);
     problems.faults(&place!["fault"], &scenario.faults, policies);

@@ -17,8 +17,14 @@ pub fn apply(world: &mut World, host: &HostSpec, start: SimTime) {
     if let Some(machine) = host.machine {
         hypervisor.qemu.machine = machine;
     }
+    schedule(world, &host.events, start);
+}
+
+/// Schedules what happens to the host by itself, counted from `start`.
+pub fn schedule(world: &mut World, events: &[HostEvent], start: SimTime) {
+    let hypervisor = &mut world.hypervisor;
     let millis = Duration::from_millis;
-    for event in &host.events {
+    for event in events {
         let (at, what) = match *event {
             HostEvent::LibvirtdRestarts { at_ms, for_ms } => {
                 (at_ms, Happening::LibvirtdRestarts(millis(for_ms)))

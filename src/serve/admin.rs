@@ -15,9 +15,9 @@ use castoff_model::{hypervisor, kernel};
 use castoff_ports::Process;
 use castoff_ports::plan::Fault;
 use castoff_scenarios::check::{
-    check_device_lingers, check_fault, check_guest, check_restart, check_token,
+    check_device_lingers, check_fault, check_guest, check_host_events, check_restart, check_token,
 };
-use castoff_scenarios::{GuestSpec, LetsGo, Linger, POLICIES, Problem, TokenSpec};
+use castoff_scenarios::{GuestSpec, HostEvent, LetsGo, Linger, POLICIES, Problem, TokenSpec};
 use castoff_sim::prepare::heal_world;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -47,6 +47,8 @@ struct HostKnob {
     device_lingers: Option<Linger>,
     #[serde(default)]
     writeback: bool,
+    #[serde(default)]
+    events: Vec<HostEvent>,
 }
 
 /// The storage backend's network.
@@ -164,6 +166,7 @@ fn turn(cloud: &Rc<Cloud>, knobs: Knobs) -> Result<(), String> {
     }
     let mut problems = guest.as_ref().map(check_guest).unwrap_or_default();
     problems.extend(check_device_lingers(host.as_ref().and_then(|h| h.device_lingers)));
+    problems.extend(check_host_events(host.as_ref().map_or(&[], |h| &h.events)));
     problems.extend(token.as_ref().map(check_token).unwrap_or_default());
     problems.extend(check_restart(crash.as_ref().and_then(|c| c.restart_after_ms)));
     none_of(&problems)?;
@@ -182,7 +185,7 @@ fn turn(cloud: &Rc<Cloud>, knobs: Knobs) -> Result<(), String> {
                 Linger::Never => kernel::Linger::Never,
             });
             world.kernel.writeback = host.writeback;
-            castoff_sim::host_spec::apply(world, &host, now);
+            castoff_sim::host_spec::schedule(world, &host.events, now);
         }
         if let Some(token) = knobs.token {
             world.keystone.token_lifetime = Duration::from_secs(token.lifetime_s);

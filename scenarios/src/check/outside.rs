@@ -4,7 +4,7 @@
 //! to its end: a phase of it is given up after an hour.
 
 use super::{Place, Problem, Problems};
-use crate::scenario::{GuestSpec, LetsGo, Linger, StorageSpec, TokenSpec};
+use crate::scenario::{GuestSpec, HostEvent, LetsGo, Linger, StorageSpec, TokenSpec};
 
 /// The longest time of a scenario, in milliseconds: a day.
 pub const MAX_MS: u64 = 86_400_000;
@@ -26,6 +26,13 @@ pub fn check_guest(guest: &GuestSpec) -> Vec<Problem> {
 pub fn check_device_lingers(lingers: Option<Linger>) -> Vec<Problem> {
     let mut problems = Problems::default();
     problems.device_lingers(lingers);
+    problems.0
+}
+
+/// Every problem of what happens to the host by itself.
+pub fn check_host_events(events: &[HostEvent]) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    problems.host_events(events);
     problems.0
 }
 
@@ -73,6 +80,21 @@ impl Problems {
     pub(super) fn guest(&mut self, guest: &GuestSpec) {
         if let LetsGo::AfterMs(ms) = guest.lets_go {
             self.time(Place::default().then("guest").then("lets_go").then("after_ms"), ms);
+        }
+    }
+
+    /// What happens to the host by itself.
+    pub(super) fn host_events(&mut self, events: &[HostEvent]) {
+        for (i, event) in events.iter().enumerate() {
+            let place = Place::default().then("host").then("events").then(i);
+            let (at_ms, for_ms) = match *event {
+                HostEvent::LibvirtdRestarts { at_ms, for_ms }
+                | HostEvent::GuestReboots { at_ms, for_ms } => (at_ms, for_ms),
+                HostEvent::QemuDies { at_ms } => (at_ms, 0),
+                HostEvent::GuestPauses { at_ms, for_ms } => (at_ms, for_ms.unwrap_or_default()),
+            };
+            self.time(place.then("at_ms"), at_ms);
+            self.time(place.then("for_ms"), for_ms);
         }
     }
 
