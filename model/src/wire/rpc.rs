@@ -10,6 +10,8 @@
 //! versioned `Instance` object with its key alone, where nova sends every loaded field; other
 //! methods have the fields of [`Method`].
 
+use std::fmt;
+
 use castoff_ports::cinder::ConnectionInfo;
 use castoff_ports::novadb::Bdm;
 use castoff_ports::rpc::Method;
@@ -26,7 +28,11 @@ const OSLO_VERSION: &str = "2.0";
 const CONTEXT: &str = "_context_";
 
 /// A message of oslo.messaging.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Its `Debug` has the names of arguments, context and what else there is, and no value of them:
+/// a BDM holds a CHAP password, in a text of its own when nova wrote it, and what a newer nova puts
+/// into its context is not known here.
+#[derive(Clone, PartialEq)]
 pub struct Envelope {
     /// `oslo.version`.
     pub oslo_version: String,
@@ -50,6 +56,25 @@ pub struct Envelope {
     pub context: Map<String, Value>,
     /// Fields that have no name here.
     pub rest: Map<String, Value>,
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+        f.debug_struct("Envelope")
+            .field("oslo_version", &self.oslo_version)
+            .field("method", &self.method)
+            .field("args", &names(&self.args))
+            .field("version", &self.version)
+            .field("namespace", &self.namespace)
+            .field("unique_id", &self.unique_id)
+            .field("msg_id", &self.msg_id)
+            .field("reply_q", &self.reply_q)
+            .field("auth_token", &self.auth_token)
+            .field("context", &names(&self.context))
+            .field("rest", &names(&self.rest))
+            .finish()
+    }
 }
 
 /// Why a body is no message, or a message no method of ours.
@@ -234,7 +259,7 @@ impl Envelope {
         let mut args = self.args.clone();
         args.insert("instance".to_owned(), json!(uuid));
         let method = json!({"method": self.method, "args": args});
-        serde_json::from_value(method).map_err(|e| unsupported(e.to_string()))
+        serde_json::from_value(method).map_err(|e| unsupported(without_values(&e)))
     }
 }
 
@@ -296,7 +321,16 @@ fn object_uuid(object: &Value) -> Option<&str> {
 
 fn object(what: &'static str, text: &[u8]) -> Result<Map<String, Value>, EnvelopeError> {
     serde_json::from_slice(text)
-        .map_err(|e| EnvelopeError::Malformed { what, found: e.to_string() })
+        .map_err(|e| EnvelopeError::Malformed { what, found: without_values(&e) })
+}
+
+/// What serde says, without the text that it quotes: that may be a password in the wrong place.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match (text.find('"'), text.rfind('"')) {
+        (Some(from), Some(to)) if from < to => format!("{}***{}", &text[..from], &text[to + 1..]),
+        _ => text,
+    }
 }
 
 /// Takes a text out; a null or anything else stays, to be written again as it was.
@@ -308,79 +342,5 @@ fn take_text(map: &mut Map<String, Value>, key: &str) -> Option<String> {
             Some(text)
         }
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const V6: Api = Api { version: "6.0", instance: "2.8" };
-
-    fn message(method: Method) -> Message {
-        Message {
-            server: "compute-1".into(),
-            request: RequestId(7),
-            auth: Auth { token: Some(Secret::new("gAAAAAtoken")), service_token: None },
-            method,
-        }
-    }
-
-    fn detach(attachment: Option<&str>) -> Method {
-        Method::DetachVolume {
-            instance: "i-1".into(),
-            volume_id: "v-1".into(),
-            attachment_id: attachment.map(Into::into),
-        }
-    }
-
-    #[test]
-    fn every_message_that_is_cast_arrives_as_it_was() {
-        let other =
-            Method::ReserveBlockDeviceName { instance: "i-1".into(), volume_id: "v".into() };
-        for method in [detach(Some("a-1")), detach(None), other] {
-            let sent = message(method);
-            let body = Envelope::cast(&sent, V6, 1).encode();
-            let arrived = Envelope::decode(&body).unwrap().message("compute-1".into());
-            assert_eq!(arrived, Ok(sent));
-        }
-    }
-
-    #[test]
-    fn the_token_is_in_clear_on_the_wire_and_nowhere_else() {
-        let envelope = Envelope::cast(&message(detach(None)), V6, 1);
-        assert!(String::from_utf8(envelope.encode()).unwrap().contains("gAAAAAtoken"));
-        let read = Envelope::decode(&envelope.encode()).unwrap();
-        assert_eq!(read, envelope);
-        assert!(!format!("{read:?}").contains("gAAAAAtoken"));
-    }
-
-    #[test]
-    fn what_has_no_name_here_is_written_again_as_it_was() {
-        let inner = json!({
-            "method": "m", "args": {}, "namespace": null, "_timeout": 60, "_context_new": [1, null],
-        });
-        let body = json!({"oslo.version": "2.0", "oslo.message": inner.to_string()}).to_string();
-        let envelope = Envelope::decode(body.as_bytes()).unwrap();
-        assert_eq!(envelope.context.get("new"), Some(&json!([1, null])));
-        let again: Value = serde_json::from_slice(&envelope.encode()).unwrap();
-        let again: Value = serde_json::from_str(again["oslo.message"].as_str().unwrap()).unwrap();
-        assert_eq!(again, inner);
-    }
-
-    #[test]
-    fn another_envelope_a_message_without_a_method_and_a_strange_version_are_told_apart() {
-        let decode = |body: &Value| Envelope::decode(body.to_string().as_bytes());
-        let old = decode(&json!({"method": "detach_volume", "args": {}}));
-        assert_eq!(old, Err(EnvelopeError::Version { found: String::new() }));
-        let empty = decode(&json!({"oslo.version": "2.0", "oslo.message": "{}"}));
-        assert!(matches!(empty, Err(EnvelopeError::Missing { field: "method", .. })));
-        assert!(matches!(Envelope::decode(b"no"), Err(EnvelopeError::Malformed { .. })));
-        let mut strange = Envelope::cast(&message(detach(None)), V6, 1);
-        strange.version = Some("9.0".to_owned());
-        assert!(matches!(strange.method(), Err(EnvelopeError::Unsupported { .. })));
-        strange.version = Some("4.0".to_owned());
-        strange.args.remove("attachment_id");
-        assert_eq!(strange.method(), Ok(detach(None)));
     }
 }
