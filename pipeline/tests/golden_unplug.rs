@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests do")]
 
+#[path = "support/cloud.rs"]
+mod cloud;
 mod support;
 
 use std::collections::BTreeSet;
@@ -10,15 +12,13 @@ use std::time::Duration;
 
 use castoff_pipeline::compute::block_device::convert_volume;
 use castoff_pipeline::{Context, NovaError, Policy};
-use castoff_ports::cinder::{self, ConnectionInfo, IscsiData};
+use castoff_ports::cinder;
 use castoff_ports::host::{self};
 use castoff_ports::iscsi::{self, CommandOutput};
 use castoff_ports::libvirt::{self, DeviceEvent, GuestDisk, PowerState, WaiterId, error};
-use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::runtime;
-use castoff_ports::{
-    BdmId, Call, CallCx, Failure, InstanceId, Lun, Process, Refusal, Reply, SimTime,
-};
+use castoff_ports::{Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime};
+use cloud::{bdm, disk};
 use serde_json::{Value, json};
 use support::{Outside, Scripted, golden, port, process, run, seconds};
 
@@ -270,45 +270,6 @@ impl Outside for Guest {
     }
 }
 
-fn disk() -> GuestDisk {
-    GuestDisk {
-        target_dev: "vdb".to_owned(),
-        source_dev: "/dev/sdb".to_owned(),
-        serial: Some("v1".into()),
-        alias: Some("ua-v1".into()),
-    }
-}
-
-fn bdm() -> Bdm {
-    Bdm {
-        id: BdmId(1),
-        instance_uuid: "i1".into(),
-        volume_id: "v1".into(),
-        source_type: SourceType::Volume,
-        device_name: Some("/dev/vdb".to_owned()),
-        boot_index: None,
-        delete_on_termination: false,
-        tag: None,
-        attachment_id: None,
-        connection_info: Some(ConnectionInfo {
-            driver_volume_type: "iscsi".to_owned(),
-            data: IscsiData {
-                target_portal: "10.0.0.1:3260".into(),
-                target_iqn: "iqn.t".into(),
-                target_lun: Lun(1).into(),
-                paths: vec![],
-                volume_id: "v1".into(),
-                device_path: Some("/dev/sdb".to_owned()),
-                encrypted: false,
-                auth: None,
-            },
-            serial: Some("v1".into()),
-            connector: None,
-            multiattach: false,
-        }),
-    }
-}
-
 /// What happened, in the recorder's words.
 fn outcome(guest: &Guest, result: &Result<(), NovaError>) -> String {
     match (result, guest.host_disconnects, guest.rolled_back) {
@@ -341,7 +302,7 @@ fn every_recorded_unplug_is_repeated_call_by_call() {
         let process = process(policy);
         let cx = Context::new(&process, &port);
         let instance = InstanceId::new("i1");
-        let result = run(convert_volume(bdm()).driver_detach(&cx, &instance));
+        let result = run(convert_volume(bdm(None)).driver_detach(&cx, &instance));
 
         let guest = binding.outside.borrow();
         assert_eq!(json!(guest.trace), case["trace"], "{label}");

@@ -76,6 +76,16 @@ pub(crate) fn instance() -> Instance {
     }
 }
 
+/// The volume in the guest, as nova 2026.1 writes it.
+pub(crate) fn disk() -> GuestDisk {
+    GuestDisk {
+        target_dev: "vdb".to_owned(),
+        source_dev: "/dev/sdb".to_owned(),
+        serial: Some("v1".into()),
+        alias: Some("ua-v1".into()),
+    }
+}
+
 pub(crate) fn bdm(attachment: Option<&str>) -> Bdm {
     Bdm {
         id: BdmId(7),
@@ -132,12 +142,6 @@ pub(crate) fn volume(status: VolumeStatus) -> Volume {
 impl Cloud {
     /// The volume attached; with the attachments API or without.
     pub(crate) fn attached(attachments_api: bool) -> Cloud {
-        let disk = GuestDisk {
-            target_dev: "vdb".to_owned(),
-            source_dev: "/dev/sdb".to_owned(),
-            serial: Some("v1".into()),
-            alias: Some("ua-v1".into()),
-        };
         Cloud {
             roles: vec![Role::Member, Role::Reader],
             project: "p1",
@@ -146,7 +150,7 @@ impl Cloud {
             volume: Some(volume(VolumeStatus::InUse)),
             bdms: vec![bdm(attachments_api.then_some("a1"))],
             service_up: true,
-            disk: [Some(disk.clone()), Some(disk)],
+            disk: [Some(disk()), Some(disk())],
             session: true,
             device: true,
             scans_needed: 1,
