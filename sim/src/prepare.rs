@@ -76,6 +76,22 @@ pub enum PrepareError {
     },
 }
 
+impl PrepareError {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            PrepareError::Incompatible { policy, .. } => format!(
+                "leave --release away to run {policy} with its own; `castoff list policies` shows it"
+            ),
+            PrepareError::NotReady { .. } => {
+                "volumes are attached by the policy's own attach, before any fault: look at what \
+                 [[volume]], [storage] and [host] of the scenario ask of it"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 /// A scenario ready to run under one policy and release.
 pub struct Prepared {
     /// The scenario.
@@ -360,5 +376,25 @@ pub fn client_cx(request: RequestId) -> CallCx {
         request,
         auth: Auth::default(),
         deadline: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_is_about_what_went_wrong() {
+        let incompatible = PrepareError::Incompatible {
+            policy: "pike".to_owned(),
+            release: "2026.1".to_owned(),
+            reason: "no service token".to_owned(),
+        };
+        assert!(incompatible.help().contains("--release"));
+        let volume = "v1".to_owned();
+        let not_ready =
+            PrepareError::NotReady { volume, found: "error".to_owned(), needed: "in-use" };
+        assert!(!not_ready.help().contains("--release"), "no release would change it");
+        assert!(not_ready.help().contains("[storage]"));
     }
 }

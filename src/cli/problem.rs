@@ -58,9 +58,6 @@ impl Problem {
 
 impl From<castoff_sim::prepare::PrepareError> for Problem {
     fn from(error: castoff_sim::prepare::PrepareError) -> Self {
-        Problem::usage(
-            error.to_string(),
-            "leave --release away to get the policy's own; `castoff list policies` shows it",
-        )
+        Problem::usage(error.to_string(), error.help())
     }
 }
