@@ -28,6 +28,8 @@ mod nova_tests;
 mod python;
 pub mod rpc;
 #[cfg(test)]
+mod rpc_tests;
+#[cfg(test)]
 mod tests;
 mod token;
 mod volume;
