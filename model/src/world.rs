@@ -81,7 +81,7 @@ pub struct World {
     pub locks: Locks,
     /// What changed since the facts were last taken.
     pub facts: Facts,
-    /// The call that was carried out last; whoever takes the facts takes it with them.
+    /// The call under way; whoever takes the facts takes it with them.
     pub cause: Option<Cause>,
     completed: Completed,
     next_ticket: u64,
@@ -123,7 +123,8 @@ impl World {
     /// Calls to nova-api, RPC calls (which need a pipeline to answer them) and sleeps belong to
     /// the binding and are refused here as unsupported.
     pub fn call(&mut self, now: SimTime, cx: &CallCx, call: Call) -> Outcome {
-        self.cause = Some(Cause::of(cx, call.name()));
+        // Whoever carries a call to a service knows more of its caller than the service does.
+        self.cause.get_or_insert_with(|| Cause::of(cx, call.name()));
         let step = step!(self, now);
         match call {
             Call::Keystone(c) => done(self.keystone.call(step, &cx.auth, c).map(Reply::Keystone)),
