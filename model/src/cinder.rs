@@ -52,6 +52,8 @@ pub struct Cinder {
     /// Rows that are not soft-deleted, oldest first.
     attachments: Vec<AttachmentRow>,
     last_attachment: u32,
+    /// os-begin_detaching compares and swaps ([`crate::Release::begin_detaching_swaps`]).
+    pub begin_detaching_swaps: bool,
     /// The one backend.
     pub backend: Backend,
     /// What the backend's targets ask initiators for (`use_chap_auth`), in every connection_info.
@@ -95,6 +97,7 @@ impl Cinder {
             volumes: Vec::new(),
             attachments: Vec::new(),
             last_attachment: 0,
+            begin_detaching_swaps: true,
             backend: Backend::default(),
             chap: None,
             types: vec![volumes::default_type()],
@@ -200,6 +203,18 @@ impl Cinder {
                 .map(Reply::TerminateConnection),
             Call::Attach(c) => self.attach(facts, caller, c, AttachMode::Rw).map(Reply::Attach),
             Call::Detach(c) => self.detach(facts, storage, novadb, caller, &c).map(Reply::Detach),
+            Call::DeleteVolume(c) => {
+                self.delete_volume(facts, caller, &c.volume_id).map(Reply::DeleteVolume)
+            }
+            Call::ResetStatus(c) => self
+                .reset_status(facts, caller, &c.volume_id, c.status, c.attach_status)
+                .map(Reply::ResetStatus),
+            Call::ForceDetach(c) => {
+                let (volume_id, attachment_id) = (c.volume_id, c.attachment_id);
+                let which = castoff_ports::cinder::Detach { volume_id, attachment_id };
+                self.force_detach(facts, storage, novadb, caller, c.connector.as_ref(), &which)
+                    .map(Reply::ForceDetach)
+            }
             Call::AttachmentCreate(c) => {
                 self.attachment_create(facts, caller, &c).map(Reply::AttachmentCreate)
             }

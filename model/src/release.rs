@@ -22,6 +22,10 @@ pub struct Release {
     pub name: String,
     /// Cinder.
     pub cinder: CinderRelease,
+    /// os-begin_detaching compares and swaps. Before cinder bug 1238093 was fixed it checked an
+    /// object that it had read earlier and then set the status: what its caller has last seen of
+    /// the volume decides, so nova's own check is the only one.
+    pub begin_detaching_swaps: bool,
     /// What runs the guests, unless a scenario says otherwise.
     pub qemu: Qemu,
     /// The longest that virDomainDetachDeviceFlags waits for the guest: 0 in the recorded cases
@@ -49,6 +53,7 @@ impl Release {
             Release {
                 name: "ocata".to_owned(),
                 cinder: CinderRelease::Ocata,
+                begin_detaching_swaps: true,
                 qemu: Qemu { version: Version::new(2, 8), machine: Machine::Pc },
                 detach_blocks: Duration::from_secs(5),
                 device_missing_error: false,
@@ -58,6 +63,7 @@ impl Release {
             Release {
                 name: "2026.1".to_owned(),
                 cinder: CinderRelease::V28,
+                begin_detaching_swaps: true,
                 // As measured: Debian 12 with libvirt 9.0.
                 qemu: Qemu { version: Version::new(7, 2), machine: Machine::Pc },
                 detach_blocks: Duration::from_secs(5),

@@ -101,9 +101,11 @@ macro_rules! step {
 impl World {
     /// An empty world of this release.
     pub fn new(release: Release) -> World {
+        let mut cinder = Cinder::new(release.cinder);
+        cinder.begin_detaching_swaps = release.begin_detaching_swaps;
         World {
             keystone: Keystone::new(),
-            cinder: Cinder::new(release.cinder),
+            cinder,
             novadb: NovaDb::new(),
             broker: Broker::new(),
             hypervisor: Hypervisor::new(&release),

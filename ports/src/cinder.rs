@@ -291,6 +291,29 @@ crate::operations!(Cinder, "cinder", {
         /// Which attachment; may be absent when there is at most one.
         attachment_id: Option<AttachmentId>,
     } -> ();
+    /// `DELETE /volumes/{id}`: 202; available or error only, else 400.
+    DeleteVolume {
+        /// The volume.
+        volume_id: VolumeId,
+    } -> ();
+    /// os-reset_status, an administrator's: 202; writes what it is told and asks no backend.
+    ResetStatus {
+        /// The volume.
+        volume_id: VolumeId,
+        /// Its status from now on; as it is when absent.
+        status: Option<VolumeStatus>,
+        /// Its attach_status; `detached` deletes the attachment rows.
+        attach_status: Option<AttachStatus>,
+    } -> ();
+    /// os-force_detach, an administrator's: 202; unmaps if a connector is given, deletes the row.
+    ForceDetach {
+        /// The volume.
+        volume_id: VolumeId,
+        /// Which attachment; may be absent when there is at most one.
+        attachment_id: Option<AttachmentId>,
+        /// Whom to unmap it from.
+        connector: Option<Connector>,
+    } -> ();
     /// `POST /attachments` (3.44): reserves the volume.
     AttachmentCreate {
         /// The volume.
@@ -332,6 +355,9 @@ impl Call {
             Call::TerminateConnection(c) => Some(&c.volume_id),
             Call::Attach(c) => Some(&c.volume_id),
             Call::Detach(c) => Some(&c.volume_id),
+            Call::DeleteVolume(c) => Some(&c.volume_id),
+            Call::ResetStatus(c) => Some(&c.volume_id),
+            Call::ForceDetach(c) => Some(&c.volume_id),
             Call::AttachmentCreate(c) => Some(&c.volume_id),
             Call::AttachmentUpdate(_) | Call::AttachmentComplete(_) | Call::AttachmentDelete(_) => {
                 None
@@ -352,6 +378,18 @@ impl Call {
             Call::TerminateConnection(c) => action(&c.volume_id, "os-terminate_connection"),
             Call::Attach(c) => action(&c.volume_id, "os-attach"),
             Call::Detach(c) => action(&c.volume_id, "os-detach"),
+            Call::DeleteVolume(c) => format!("DELETE /v3/volumes/{}", c.volume_id),
+            Call::ResetStatus(c) => {
+                let mut text = action(&c.volume_id, "os-reset_status");
+                if let Some(status) = c.status {
+                    text.push_str(&format!(" status={}", status.as_str()));
+                }
+                if let Some(status) = c.attach_status {
+                    text.push_str(&format!(" attach_status={}", status.as_str()));
+                }
+                text
+            }
+            Call::ForceDetach(c) => action(&c.volume_id, "os-force_detach"),
             Call::AttachmentCreate(c) => format!("POST /v3/attachments volume={}", c.volume_id),
             Call::AttachmentUpdate(c) => format!("PUT /v3/attachments/{}", c.attachment_id),
             Call::AttachmentComplete(c) => {

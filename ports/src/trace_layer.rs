@@ -157,6 +157,9 @@ pub fn summary(reply: &Reply) -> String {
             | cinder::Reply::Unreserve(())
             | cinder::Reply::TerminateConnection(())
             | cinder::Reply::Attach(())
+            | cinder::Reply::DeleteVolume(())
+            | cinder::Reply::ResetStatus(())
+            | cinder::Reply::ForceDetach(())
             | cinder::Reply::Detach(()) => "202".to_owned(),
         },
         Reply::Libvirt(r) => match r {

@@ -35,8 +35,16 @@ files![
     "two-detaches-race",
     "detach-races-server-delete",
     "detach-races-hard-reboot",
+    "detach-races-soft-reboot",
+    "detach-races-volume-delete",
+    "detach-races-reset-status",
+    "force-detached-while-detaching",
+    "compute-updated-while-detaching",
     "encrypted-volume",
     "other-volume-of-the-target",
+    "detach-races-attach",
+    "two-volumes-detached-at-once",
+    "freed-lun-given-away",
     "multipath-one-path-lost",
 ];
 

@@ -60,7 +60,33 @@ pub struct Scenario {
     pub expect: BTreeMap<String, Expectation>,
 }
 
+/// The server of every volume and actor that names none.
+pub const FIRST_SERVER: &str = "a";
+
 impl Scenario {
+    /// Every server: the first one, then the others in the order in which volumes and actors name
+    /// them. All are on the one compute host.
+    pub fn servers(&self) -> Vec<&str> {
+        let of_volumes = self.volumes.iter().filter_map(|v| v.server.as_deref());
+        let of_actors = self.actors.iter().filter_map(|a| a.server.as_deref());
+        let mut servers = vec![FIRST_SERVER];
+        for name in of_volumes.chain(of_actors) {
+            if !servers.contains(&name) {
+                servers.push(name);
+            }
+        }
+        servers
+    }
+
+    /// The server that an actor acts on: the one that it names, else its volume's.
+    pub fn server_of<'a>(&'a self, actor: &'a Actor) -> &'a str {
+        let of_volume = || self.volumes.iter().find(|v| v.name == actor.volume);
+        match &actor.server {
+            Some(server) => server,
+            None => of_volume().and_then(|v| v.server.as_deref()).unwrap_or(FIRST_SERVER),
+        }
+    }
+
     /// What names it on the command line: its file, or its own name when it is built in.
     pub fn argument(&self) -> &str {
         self.source.as_deref().unwrap_or(&self.name)
@@ -263,6 +289,10 @@ pub struct Actor {
     pub action: Action,
     /// On which volume.
     pub volume: String,
+    /// On which server; the volume's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
+    pub server: Option<String>,
     /// When, in milliseconds from the start.
     #[serde(default)]
     pub at_ms: u64,
@@ -276,10 +306,26 @@ pub enum Action {
     Detach,
     /// A user's POST of the same.
     Attach,
+    /// A user's POST of the same, as soon as cinder shows the volume `available`: polled every second.
+    AttachWhenAvailable,
+    /// A user's `DELETE /volumes/{id}` to cinder, as soon as it shows the volume `available`.
+    DeleteVolume,
+    /// An administrator's os-reset_status: `available`, and attach_status `detached`.
+    ResetToAvailable,
+    /// An administrator's os-reset_status: `in-use`, and attach_status `attached`.
+    ResetToInUse,
+    /// An administrator's os-reset_status: `error`; attach_status stays.
+    ResetToError,
+    /// An administrator's os-force_detach, without a connector.
+    ForceDetach,
     /// A user's `DELETE /servers/{id}`: of the server that has the volume.
     DeleteServer,
     /// A user's `reboot` of it, HARD.
     HardReboot,
+    /// A user's `reboot` of it, SOFT.
+    SoftReboot,
+    /// nova-compute is stopped, and started ten seconds later: a package update.
+    RestartCompute,
     /// A user's `os-stop` of it.
     Stop,
     /// A user's `os-start` of it.

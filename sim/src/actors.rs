@@ -1,31 +1,25 @@
-//! What users do, on any binding: take a token, ask nova, look whether it is done.
+//! What users and administrators do, on any binding: take a token, ask nova or cinder, look
+//! whether it is done.
 
 use std::time::Duration;
 
 use castoff_pipeline::client::{self, User};
+use castoff_ports::cinder::{
+    AttachStatus, DeleteVolume, ForceDetach, GetVolume, ResetStatus, VolumeStatus,
+};
 use castoff_ports::nova::ServerAction;
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
+use castoff_scenarios::Action;
 
 /// A user looks every five seconds, for five minutes: nova's attachments, as a careful client does.
 const PATIENCE: client::Patience =
     client::Patience { poll: Duration::from_secs(5), limit: Duration::from_secs(300) };
 
-/// What a user wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// The volume detached.
-    Detach,
-    /// The volume attached.
-    Attach,
-    /// The server deleted, and its volumes with it.
-    DeleteServer,
-    /// The server rebooted, HARD.
-    HardReboot,
-    /// The server powered off.
-    Stop,
-    /// The server powered on.
-    Start,
-}
+/// How often a script that waits for a volume looks at cinder.
+const VOLUME_POLL: Duration = Duration::from_secs(1);
+
+/// How long a package update leaves nova-compute stopped.
+const COMPUTE_STARTS_AFTER: Duration = Duration::from_secs(10);
 
 /// One user's part in a run.
 #[derive(Clone, Debug)]
@@ -33,12 +27,12 @@ pub struct Script {
     /// Its request.
     pub request: RequestId,
     /// What.
-    pub task: Task,
+    pub action: Action,
     /// Which server.
     pub server: InstanceId,
     /// Which volume.
     pub volume: VolumeId,
-    /// Who.
+    /// Who: an administrator where the action is one's.
     pub user: User,
     /// From the start of the run.
     pub at: Duration,
@@ -53,45 +47,111 @@ pub struct Answer {
     pub result: Result<(), Failure>,
 }
 
+/// Whether cinder lets administrators alone do it.
+pub fn is_admins(action: Action) -> bool {
+    match action {
+        Action::ResetToAvailable
+        | Action::ResetToInUse
+        | Action::ResetToError
+        | Action::ForceDetach => true,
+        Action::Detach
+        | Action::Attach
+        | Action::AttachWhenAvailable
+        | Action::DeleteVolume
+        | Action::DeleteServer
+        | Action::HardReboot
+        | Action::SoftReboot
+        | Action::RestartCompute
+        | Action::Stop
+        | Action::Start => false,
+    }
+}
+
 impl Script {
-    /// Plays the part; `tell` hears nova's answer as soon as it is there.
-    pub async fn play(self, port: Port, tell: impl Fn(Answer)) {
+    /// Plays the part; `tell` hears the answer as soon as it is there, `restart_compute` stops
+    /// nova-compute and starts it again so much later.
+    pub async fn play(self, port: Port, tell: impl Fn(Answer), restart_compute: impl Fn(Duration)) {
         let request = self.request;
         let tell = |result| tell(Answer { request, result });
         if !self.at.is_zero() && port.sleep(self.at).await.is_err() {
             return;
         }
+        if self.action == Action::RestartCompute {
+            restart_compute(COMPUTE_STARTS_AFTER);
+            return tell(Ok(()));
+        }
         let auth = match client::authenticate(&port, &self.user).await {
             Ok(auth) => auth,
             Err(failure) => return tell(Err(failure)),
         };
-        let port = port.with_auth(auth);
-        match self.task {
-            Task::Detach => {
-                let result = client::detach(&port, &self.server, &self.volume).await;
+        self.act(&port.with_auth(auth), tell).await;
+    }
+
+    async fn act(self, port: &Port, tell: impl Fn(Result<(), Failure>)) {
+        let (server, volume) = (&self.server, &self.volume);
+        let volume_id = volume.clone();
+        let reset = |status: VolumeStatus, attach_status: Option<AttachStatus>| {
+            let volume_id = volume.clone();
+            port.call(ResetStatus { volume_id, status: Some(status), attach_status })
+        };
+        match self.action {
+            Action::Detach => {
+                let result = client::detach(port, server, volume).await;
                 let accepted = result.is_ok();
                 tell(result);
                 if accepted {
                     // What the user sees in the end is judged on the world, not here.
-                    let _ =
-                        client::wait_detached(&port, &self.server, &self.volume, PATIENCE).await;
+                    let _ = client::wait_detached(port, server, volume, PATIENCE).await;
                 }
             }
-            Task::DeleteServer => tell(client::delete_server(&port, &self.server).await),
-            Task::HardReboot => {
-                let reboot = ServerAction::Reboot { hard: true };
-                tell(client::server_action(&port, &self.server, reboot).await);
+            Action::Attach => tell(client::attach(port, server, volume).await.map(drop)),
+            Action::AttachWhenAvailable => {
+                if wait_available(port, volume).await {
+                    tell(client::attach(port, server, volume).await.map(drop));
+                }
             }
-            Task::Stop => {
-                tell(client::server_action(&port, &self.server, ServerAction::Stop).await);
+            Action::DeleteVolume => {
+                if wait_available(port, volume).await {
+                    tell(port.call(DeleteVolume { volume_id }).await);
+                }
             }
-            Task::Start => {
-                tell(client::server_action(&port, &self.server, ServerAction::Start).await);
+            Action::ResetToAvailable => {
+                tell(reset(VolumeStatus::Available, Some(AttachStatus::Detached)).await);
             }
-            Task::Attach => {
-                let result = client::attach(&port, &self.server, &self.volume).await;
-                tell(result.map(drop));
+            Action::ResetToInUse => {
+                tell(reset(VolumeStatus::InUse, Some(AttachStatus::Attached)).await);
             }
+            Action::ResetToError => tell(reset(VolumeStatus::Error, None).await),
+            Action::ForceDetach => {
+                let call = ForceDetach { volume_id, attachment_id: None, connector: None };
+                tell(port.call(call).await);
+            }
+            Action::DeleteServer => tell(client::delete_server(port, server).await),
+            Action::HardReboot | Action::SoftReboot => {
+                let reboot = ServerAction::Reboot { hard: self.action == Action::HardReboot };
+                tell(client::server_action(port, server, reboot).await);
+            }
+            Action::Stop => tell(client::server_action(port, server, ServerAction::Stop).await),
+            Action::Start => tell(client::server_action(port, server, ServerAction::Start).await),
+            // Nobody is asked for it: play has done it.
+            Action::RestartCompute => {}
+        }
+    }
+}
+
+/// Polls cinder until the volume is `available`; false when it is gone or patience ends.
+async fn wait_available(port: &Port, volume: &VolumeId) -> bool {
+    let end = port.now() + PATIENCE.limit;
+    loop {
+        let look = GetVolume { volume_id: volume.clone(), microversion: 0 };
+        match port.call(look).await {
+            Ok(found) if found.status == VolumeStatus::Available => return true,
+            Err(e) if e.http_status() == Some(404) => return false,
+            // A poll that fails says nothing; the next one may.
+            Ok(_) | Err(_) => {}
+        }
+        if port.now() + VOLUME_POLL > end || port.sleep(VOLUME_POLL).await.is_err() {
+            return false;
         }
     }
 }

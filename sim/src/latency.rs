@@ -37,6 +37,8 @@ pub fn of(call: &Call) -> Latency {
             | cinder::Call::RollDetaching(_)
             | cinder::Call::Reserve(_)
             | cinder::Call::Unreserve(_)
+            | cinder::Call::DeleteVolume(_)
+            | cinder::Call::ResetStatus(_)
             | cinder::Call::AttachmentCreate(_)
             | cinder::Call::AttachmentComplete(_) => ms((15, 40), (5, 20)),
             // These wait for an RPC call to cinder-volume and its driver.
@@ -44,6 +46,7 @@ pub fn of(call: &Call) -> Latency {
             | cinder::Call::TerminateConnection(_)
             | cinder::Call::Attach(_)
             | cinder::Call::Detach(_)
+            | cinder::Call::ForceDetach(_)
             | cinder::Call::AttachmentUpdate(_)
             | cinder::Call::AttachmentDelete(_) => ms((200, 600), (50, 300)),
         },

@@ -119,6 +119,12 @@ impl Network {
         self.shared.to_client(future);
     }
 
+    /// What stops nova-compute, and starts it so much later.
+    pub fn restarter(&self) -> Box<dyn Fn(Duration)> {
+        let shared = self.shared.clone();
+        Box::new(move |after| shared.stop_compute(after))
+    }
+
     /// The time now.
     pub fn now(&self) -> SimTime {
         self.shared.now()

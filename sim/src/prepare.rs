@@ -22,9 +22,10 @@ use castoff_ports::{
     Auth, CallCx, HostName, InstanceId, Lun, Port, Process, ProjectId, RequestId, Secret, SimTime,
     UserId, VolumeId,
 };
-use castoff_scenarios::{Leftover, LetsGo, Linger, Scenario};
+use castoff_scenarios::scenario::FIRST_SERVER;
+use castoff_scenarios::{Action, Leftover, LetsGo, Linger, Scenario};
 
-use crate::actors::{Script, Task};
+use crate::actors::Script;
 use crate::direct::{Direct, Quiet};
 use crate::host_spec;
 use crate::observe::Observer;
@@ -106,6 +107,8 @@ pub struct Prepared {
     pub server: InstanceId,
     /// The user.
     pub user: User,
+    /// Who mends volumes in cinder.
+    pub admin: User,
     /// When a run starts.
     pub start: SimTime,
     world: World,
@@ -117,26 +120,10 @@ pub fn volume_id(scenario: &Scenario, name: &str) -> VolumeId {
     VolumeId::new(format!("30d72547-9316-4c2a-84c9-{:012x}", 0x6ebc_3091_2e00 + index as u64 + 1))
 }
 
-/// The names of a scenario's servers; the first has none.
-fn servers(scenario: &Scenario) -> Vec<Option<&str>> {
-    let mut names = vec![None];
-    for volume in &scenario.volumes {
-        if !names.contains(&volume.server.as_deref()) {
-            names.push(volume.server.as_deref());
-        }
-    }
-    names
-}
-
-fn server_of(scenario: &Scenario, volume: &str) -> InstanceId {
-    let spec = scenario.volumes.iter().find(|v| v.name == volume);
-    let name = spec.and_then(|v| v.server.as_deref());
-    server_id(servers(scenario).iter().position(|s| *s == name).unwrap_or_default())
-}
-
-/// The n-th server of a scenario.
-fn server_id(n: usize) -> InstanceId {
-    InstanceId::new(format!("c2486c45-5a8f-4028-8cd1-{:012x}", 0x51c0_425f_677a + n as u64))
+/// The server of this name in a scenario file.
+pub fn server_id(scenario: &Scenario, name: &str) -> InstanceId {
+    let index = scenario.servers().iter().position(|s| *s == name).unwrap_or_default();
+    InstanceId::new(format!("c2486c45-5a8f-4028-8cd1-{:012x}", 0x51c0_425f_677a + index as u64))
 }
 
 impl Prepared {
@@ -172,11 +159,16 @@ impl Prepared {
             policy: policy.clone(),
             release: release.clone(),
             conf: Rc::new(conf),
-            server: server_id(0),
+            server: server_id(scenario, FIRST_SERVER),
             user: User {
                 user: UserId::new("demo"),
                 password: Secret::new("demo-password"),
                 project: project.clone(),
+            },
+            admin: User {
+                user: UserId::new("admin"),
+                password: Secret::new("admin-password"),
+                project: ProjectId::new("admin"),
             },
             start: RUN_STARTS,
             world: empty_cloud(scenario, release, project),
@@ -187,11 +179,6 @@ impl Prepared {
         Ok(Rc::new(prepared))
     }
 
-    /// The server of the volume of this name.
-    pub fn server_of(&self, volume: &str) -> InstanceId {
-        server_of(&self.scenario, volume)
-    }
-
     fn attach_all(&mut self) -> Result<World, PrepareError> {
         let this = Rc::new(Prepared {
             scenario: self.scenario.clone(),
@@ -200,6 +187,7 @@ impl Prepared {
             conf: self.conf.clone(),
             server: self.server.clone(),
             user: self.user.clone(),
+            admin: self.admin.clone(),
             start: SimTime::ZERO,
             world: self.world.clone(),
         });
@@ -212,14 +200,14 @@ impl Prepared {
         for (i, spec) in self.scenario.volumes.iter().filter(|v| v.attached).enumerate() {
             let script = Script {
                 request: RequestId(SETUP + i as u32),
-                task: Task::Attach,
-                server: self.server_of(&spec.name),
+                action: Action::Attach,
+                server: server_id(&self.scenario, spec.server.as_deref().unwrap_or(FIRST_SERVER)),
                 volume: volume_id(&self.scenario, &spec.name),
                 user: self.user.clone(),
                 at: Duration::from_secs(30 * i as u64),
             };
             let port = client_port(&direct, script.request);
-            let play = script.play(port, |_| {});
+            let play = script.play(port, |_| {}, |_| {});
             direct.core().spawn(Process::Client, Box::pin(play));
         }
         let quiet = direct.run_until_quiet(RUN_STARTS);
@@ -228,7 +216,11 @@ impl Prepared {
         for spec in self.scenario.volumes.iter().filter(|v| v.attached) {
             let id = volume_id(&self.scenario, &spec.name);
             let status = world.cinder.volume(&id).map(|v| v.status);
-            if status != Some(VolumeStatus::InUse) {
+            let bdm = world.novadb.bdm(
+                &id,
+                &server_id(&self.scenario, spec.server.as_deref().unwrap_or(FIRST_SERVER)),
+            );
+            if status != Some(VolumeStatus::InUse) || bdm.is_none() {
                 return Err(PrepareError::NotReady {
                     volume: spec.name.clone(),
                     found: status.map_or("missing", VolumeStatus::as_str).to_owned(),
@@ -245,11 +237,12 @@ impl Prepared {
             match leftover {
                 Leftover::StaleAttachment { volume } => {
                     let id = volume_id(&self.scenario, volume);
-                    let server = server_of(&self.scenario, volume);
+                    let spec = self.scenario.volumes.iter().find(|v| v.name == *volume);
+                    let server = spec.and_then(|v| v.server.as_deref()).unwrap_or(FIRST_SERVER);
                     world.cinder.add_stale_attachment(
                         &mut world.facts,
                         &id,
-                        &server,
+                        &server_id(&self.scenario, server),
                         compute_host(),
                     );
                 }
@@ -316,8 +309,14 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
         ProjectId::new("service"),
         &[Role::Service, Role::Admin],
     );
-    for n in 0..servers(scenario).len() {
-        add_server(&mut world, n, &project);
+    world.keystone.add_user(
+        UserId::new("admin"),
+        Secret::new("admin-password"),
+        ProjectId::new("admin"),
+        &[Role::Admin, Role::Member, Role::Reader],
+    );
+    for (i, name) in scenario.servers().into_iter().enumerate() {
+        add_server(&mut world, server_id(scenario, name), i, &project);
     }
     world.novadb.add_service(compute_host());
     world.broker.consumer_up();
@@ -336,8 +335,7 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
     world
 }
 
-fn add_server(world: &mut World, n: usize, project: &ProjectId) {
-    let server = server_id(n);
+fn add_server(world: &mut World, server: InstanceId, n: usize, project: &ProjectId) {
     world.novadb.add_instance(Instance {
         uuid: server.clone(),
         project_id: project.clone(),

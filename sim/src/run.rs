@@ -4,6 +4,8 @@
 //! dead processes start, and if the volume is not detached, the same user tries once more. Safety
 //! is judged all along; liveness, agreement and cleanliness at the end.
 
+mod engine;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,17 +17,18 @@ use castoff_ports::fault::Passed;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Event, Identity, Trace, What};
-use castoff_ports::{Port, RequestId, SimTime, VolumeId};
+use castoff_ports::{RequestId, VolumeId};
 use castoff_scenarios::{Action, End, Scenario};
 use serde::{Deserialize, Serialize};
 
-use crate::actors::{Answer, Script, Task};
-use crate::direct::{Choice, Direct, Quiet};
+use crate::actors::{Answer, Script, is_admins};
+use crate::direct::{Choice, Direct};
 use crate::network::Network;
 use crate::observe::Observer;
-use crate::prepare::{self, Prepared, RETRY, volume_id};
+use crate::prepare::{Prepared, RETRY, server_id, volume_id};
 use crate::properties::{Checker, Violation, Watched};
 use crate::rng::{GENERATOR, SimRng};
+use engine::Engine;
 
 /// A simulated binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,99 +90,6 @@ pub struct Keep {
     pub trace: bool,
     /// The points that it passes.
     pub points: bool,
-}
-
-/// The two simulated bindings, as a run drives them.
-trait Engine {
-    fn client_port(&self, request: RequestId) -> Port;
-    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>);
-    fn now(&self) -> SimTime;
-    fn world(&self) -> &RefCell<World>;
-    fn observer(&self) -> &RefCell<Observer>;
-    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet;
-    fn heal(&mut self);
-    fn faults(&self) -> (Vec<Fault>, Vec<Fault>);
-    fn passed(&self) -> Vec<Passed>;
-    fn calls(&self) -> u64;
-    /// Tells the observer of an answer as soon as the client has it.
-    fn hears(&self) -> Box<dyn Fn(&Answer)>;
-}
-
-impl Engine for Direct {
-    fn client_port(&self, request: RequestId) -> Port {
-        prepare::client_port(self, request)
-    }
-    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>) {
-        self.core().spawn(castoff_ports::Process::Client, future);
-    }
-    fn now(&self) -> SimTime {
-        self.core().now()
-    }
-    fn world(&self) -> &RefCell<World> {
-        &self.core().world
-    }
-    fn observer(&self) -> &RefCell<Observer> {
-        &self.core().observer
-    }
-    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet {
-        Direct::run_until_quiet(self, limit)
-    }
-    fn heal(&mut self) {
-        prepare::heal_world(&mut self.core().world.borrow_mut(), self.core().now());
-        Direct::heal(self);
-    }
-    fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
-        Direct::faults(self)
-    }
-    fn passed(&self) -> Vec<Passed> {
-        Direct::passed(self)
-    }
-    fn calls(&self) -> u64 {
-        self.core().calls()
-    }
-    fn hears(&self) -> Box<dyn Fn(&Answer)> {
-        let core = self.core().clone();
-        Box::new(move |answer| {
-            let (world, mut observer) = (core.world.borrow(), core.observer.borrow_mut());
-            observer.answered(&world, core.now(), answer.request, &answer.result);
-        })
-    }
-}
-
-impl Engine for Network {
-    fn client_port(&self, request: RequestId) -> Port {
-        Network::client_port(self, request)
-    }
-    fn spawn_client(&self, future: futures::future::LocalBoxFuture<'static, ()>) {
-        Network::spawn_client(self, future);
-    }
-    fn now(&self) -> SimTime {
-        Network::now(self)
-    }
-    fn world(&self) -> &RefCell<World> {
-        Network::world(self)
-    }
-    fn observer(&self) -> &RefCell<Observer> {
-        Network::observer(self)
-    }
-    fn run_until_quiet(&mut self, limit: SimTime) -> Quiet {
-        Network::run_until_quiet(self, limit)
-    }
-    fn heal(&mut self) {
-        Network::heal(self);
-    }
-    fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
-        Network::faults(self)
-    }
-    fn passed(&self) -> Vec<Passed> {
-        Network::passed(self)
-    }
-    fn calls(&self) -> u64 {
-        Network::calls(self)
-    }
-    fn hears(&self) -> Box<dyn Fn(&Answer)> {
-        Network::hears(self)
-    }
 }
 
 /// The identity of a run of `prepared`.
@@ -292,24 +202,20 @@ fn scripts(prepared: &Prepared) -> Vec<Script> {
     actors
         .map(|(i, actor)| Script {
             request: RequestId(i as u32 + 1),
-            task: match actor.action {
-                Action::Detach => Task::Detach,
-                Action::Attach => Task::Attach,
-                Action::DeleteServer => Task::DeleteServer,
-                Action::HardReboot => Task::HardReboot,
-                Action::Stop => Task::Stop,
-                Action::Start => Task::Start,
-            },
-            server: prepared.server_of(&actor.volume),
+            action: actor.action,
+            server: server_id(&prepared.scenario, prepared.scenario.server_of(actor)),
             volume: volume_id(&prepared.scenario, &actor.volume),
-            user: prepared.user.clone(),
+            user: match is_admins(actor.action) {
+                true => prepared.admin.clone(),
+                false => prepared.user.clone(),
+            },
             at: Duration::from_millis(actor.at_ms),
         })
         .collect()
 }
 
 fn watched(scripts: &[Script]) -> Vec<Watched> {
-    let detaches = scripts.iter().filter(|s| s.task == Task::Detach);
+    let detaches = scripts.iter().filter(|s| s.action == Action::Detach);
     detaches
         .map(|s| Watched {
             request: s.request,
@@ -322,7 +228,7 @@ fn watched(scripts: &[Script]) -> Vec<Watched> {
 
 fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> RunReport {
     let answers: Rc<RefCell<Vec<Answer>>> = Rc::default();
-    let first = scripts.iter().find(|s| s.task == Task::Detach).or(scripts.first()).cloned();
+    let first = scripts.iter().find(|s| s.action == Action::Detach).or(scripts.first()).cloned();
     for script in scripts {
         start(engine, script, &answers);
     }
@@ -347,7 +253,7 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         let world = engine.world().borrow();
         engine.observer().borrow_mut().healed(&world, engine.now());
     }
-    let wants_detached = first.as_ref().is_some_and(|s| s.task == Task::Detach);
+    let wants_detached = first.as_ref().is_some_and(|s| s.action == Action::Detach);
     if let Some(first) = first
         && wants_detached
         && end != End::Detached
@@ -387,11 +293,12 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
 
 fn start(engine: &impl Engine, script: Script, answers: &Rc<RefCell<Vec<Answer>>>) {
     let port = engine.client_port(script.request);
-    let (answers, hears) = (answers.clone(), engine.hears());
-    let play = script.play(port, move |answer| {
+    let (answers, hears, restart) = (answers.clone(), engine.hears(), engine.restarter());
+    let tell = move |answer| {
         hears(&answer);
         answers.borrow_mut().push(answer);
-    });
+    };
+    let play = script.play(port, tell, restart);
     engine.spawn_client(Box::pin(play));
 }
 

@@ -62,7 +62,8 @@ impl Cinder {
         let row = &self.volumes[at];
         // Compare and swap, the whole volume's: while one server detaches a multiattach volume no
         // other can.
-        if row.status != VolumeStatus::InUse || row.attach_status != AttachStatus::Attached {
+        let in_use = row.status == VolumeStatus::InUse || !self.begin_detaching_swaps;
+        if !in_use || row.attach_status != AttachStatus::Attached {
             return Err(Refusal::http(400, CANNOT_BEGIN));
         }
         self.set(facts, at, VolumeStatus::Detaching, AttachStatus::Attached);

@@ -173,6 +173,22 @@ fn encode_cinder(call: &cinder::Call) -> Parts {
             let args = json!({"attachment_id": c.attachment_id});
             Parts::action(&c.volume_id, "os-detach", args)
         }
+        C::DeleteVolume(c) => Parts::new(Method::DELETE, format!("/v3/volumes/{}", c.volume_id)),
+        C::ResetStatus(c) => {
+            let mut args = json!({});
+            if let Some(status) = c.status {
+                args["status"] = json!(status.as_str());
+            }
+            if let Some(status) = c.attach_status {
+                args["attach_status"] = json!(status.as_str());
+            }
+            Parts::action(&c.volume_id, "os-reset_status", args)
+        }
+        C::ForceDetach(c) => {
+            let connector = c.connector.as_ref().map(volume::encode_connector);
+            let args = json!({"attachment_id": c.attachment_id, "connector": connector});
+            Parts::action(&c.volume_id, "os-force_detach", args)
+        }
         C::AttachmentCreate(c) => {
             let args = json!({"volume_uuid": c.volume_id, "instance_uuid": c.instance});
             Parts::attachment(Method::POST, "/v3/attachments".to_owned())
@@ -214,6 +230,9 @@ fn decode_cinder(call: &cinder::Call, body: &[u8]) -> Option<cinder::Reply> {
         C::TerminateConnection(_) => R::TerminateConnection(()),
         C::Attach(_) => R::Attach(()),
         C::Detach(_) => R::Detach(()),
+        C::DeleteVolume(_) => R::DeleteVolume(()),
+        C::ResetStatus(_) => R::ResetStatus(()),
+        C::ForceDetach(_) => R::ForceDetach(()),
         C::AttachmentComplete(_) => R::AttachmentComplete(()),
         C::AttachmentDelete(_) => R::AttachmentDelete(()),
     })

@@ -299,6 +299,9 @@ impl Cloud {
             Call::TerminateConnection(_) => Reply::TerminateConnection(()),
             Call::Attach(_) => Reply::Attach(()),
             Call::Detach(_) => Reply::Detach(()),
+            Call::DeleteVolume(_) => Reply::DeleteVolume(()),
+            Call::ResetStatus(_) => Reply::ResetStatus(()),
+            Call::ForceDetach(_) => Reply::ForceDetach(()),
             Call::AttachmentCreate(_) => Reply::AttachmentCreate(attachment("a1".into(), None)),
             Call::AttachmentUpdate(c) => {
                 Reply::AttachmentUpdate(attachment(c.attachment_id, Some(info)))

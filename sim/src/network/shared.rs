@@ -213,6 +213,13 @@ impl Shared {
         self.kills.borrow_mut().push((cx.process, cx.incarnation, restart_after));
     }
 
+    /// nova-compute is stopped with the next tick, and started so much later.
+    pub(super) fn stop_compute(&self, start_after: Duration) {
+        let process = Process::NovaCompute;
+        let incarnation = self.lives[process as usize].get().0;
+        self.kills.borrow_mut().push((process, incarnation, Some(start_after)));
+    }
+
     pub(super) fn take_kills(&self) -> Vec<(Process, u32, Option<Duration>)> {
         std::mem::take(&mut *self.kills.borrow_mut())
     }

@@ -21,6 +21,13 @@ impl Core {
         self.lives[process as usize].get()
     }
 
+    /// nova-compute is stopped as soon as the running task gives way, and started so much later.
+    pub fn stop_compute(&self, start_after: Duration) {
+        let process = Process::NovaCompute;
+        let incarnation = self.life(process).incarnation;
+        self.kills.borrow_mut().push((process, incarnation, Some(start_after)));
+    }
+
     /// A process dies as soon as the running task gives way.
     pub(in crate::direct) fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.kills.borrow_mut().push((cx.process, cx.incarnation, restart_after));
