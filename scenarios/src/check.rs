@@ -237,11 +237,6 @@ impl Problems {
         if scenario.actors.is_empty() {
             self.add(place!["actor"], "nobody acts; expected at least one [[actor]]");
         }
-        for (i, volume) in scenario.volumes.iter().enumerate() {
-            if volume.server.as_ref().is_some_and(|s| !is_kebab(s)) {
-                self.add(place!["volume", i, "server"], "expected a name in kebab-case");
-            }
-        }
         for (i, actor) in scenario.actors.iter().enumerate() {
             if actor.server.as_ref().is_some_and(|s| !is_kebab(s)) {
                 self.add(place!["actor", i, "server"], "expected a name in kebab-case");
