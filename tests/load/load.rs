@@ -270,8 +270,8 @@ async fn load(credentials: &Value, pid: &str, lasts: Duration) -> Told<()> {
     }
     let late = resident(pid)?;
     let seconds = started.elapsed().as_secs_f64();
-    let errors = tally.errors.borrow();
-    let mut took = tally.detaches.borrow_mut();
+    let errors = tally.errors.take();
+    let mut took = tally.detaches.take();
     took.sort_unstable();
     println!(
         "{} detaches by {CLIENTS} clients in {seconds:.1} s: {:.1}/s, {} errors",

@@ -84,14 +84,14 @@ fn wrong_404(_: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
 fn wrong_409(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
     let server = instance(world, w)?;
     let ready = !server.locked && server.task_state.is_none() && server.launched;
-    let state = match server.vm_state {
+    let state = matches!(
+        server.vm_state,
         VmState::Active
-        | VmState::Paused
-        | VmState::Stopped
-        | VmState::Resized
-        | VmState::SoftDeleted => true,
-        _ => false,
-    };
+            | VmState::Paused
+            | VmState::Stopped
+            | VmState::Resized
+            | VmState::SoftDeleted
+    );
     // The state may have passed since: with others about, or a process that died, it is believed.
     let calm = checker.history.dead.is_empty()
         && checker.calls.iter().all(|(process, request, _)| {

@@ -86,11 +86,11 @@ pub(super) fn judge(
                 );
             }
         }
-        Fact::Secret { volume, present: false } => {
-            if world.hypervisor.live_disks().any(|d| d.volume == *volume) {
-                let text = format!("the secret of volume {volume} was deleted under its guest");
-                checker.broken("S24", now, text);
-            }
+        Fact::Secret { volume, present: false }
+            if world.hypervisor.live_disks().any(|d| d.volume == *volume) =>
+        {
+            let text = format!("the secret of volume {volume} was deleted under its guest");
+            checker.broken("S24", now, text);
         }
         Fact::Crypt { name, open: false } => {
             let device = name.strip_prefix("crypt-").unwrap_or(name);

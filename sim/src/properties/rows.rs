@@ -234,13 +234,13 @@ fn no_delete_under_detach(
 ) {
     let mapped = world.storage.mappings().iter().any(|m| m.volume == *volume);
     let rows = world.cinder.live_attachments().any(|a| a.volume_id == *volume);
-    let busy = match from {
+    let busy = matches!(
+        from,
         VolumeStatus::InUse
-        | VolumeStatus::Detaching
-        | VolumeStatus::Attaching
-        | VolumeStatus::Reserved => true,
-        _ => false,
-    };
+            | VolumeStatus::Detaching
+            | VolumeStatus::Attaching
+            | VolumeStatus::Reserved
+    );
     if busy || mapped || rows {
         let what = if mapped { ", mapped" } else { "" };
         checker.broken(
