@@ -5,6 +5,15 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::process::Command;
+use std::sync::Arc;
+
+use castoff_model::Release;
+use castoff_pipeline::policy::Policy;
+use castoff_ports::plan::{Fault, FaultKind, FaultPoint, Plan};
+use castoff_ports::{Process, RequestId};
+use castoff_scenarios::scenario::End;
+use castoff_sim::prepare::Prepared;
+use castoff_sim::run::{BindingKind, run};
 
 fn replay(scenario: &str, policy: &str) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_castoff"))
@@ -65,6 +74,39 @@ fn a_starting_compute_looks_at_its_servers_and_does_nothing_for_the_detach() {
         assert!(started.contains("InstanceList.get_by_filters"), "{trace}");
         for undone in ["roll_detaching", "os-detach", "blockdev", "BlockDeviceMapping.destroy"] {
             assert!(!started.contains(undone), "{undone} under {policy}:\n{trace}");
+        }
+    }
+}
+
+#[test]
+fn encryption_metadata_is_asked_for_before_the_guest_is_and_only_of_an_encrypted_volume() {
+    for policy in ["pike", "2026.1"] {
+        let steps = ["driver_detach", "/encryption", "200 luks", "LibvirtDriver.detach_volume"];
+        in_order(&replay("encrypted-volume", policy), &steps);
+        assert!(!replay("healthy", policy).contains("/encryption"), "{policy}");
+    }
+}
+
+#[test]
+fn a_detach_that_gets_no_encryption_metadata_is_rolled_back_and_touches_nothing() {
+    for policy in ["pike", "2026.1"] {
+        let scenario = Arc::new(castoff_scenarios::named("encrypted-volume").unwrap());
+        let policy = Policy::named(policy).unwrap();
+        let release = Release::named(&policy.default_release).unwrap();
+        let prepared = Prepared::new(&scenario, &policy, &release).unwrap();
+        let at = FaultPoint {
+            process: Process::NovaCompute,
+            operation: "cinder::GetEncryption".to_owned(),
+            nth: 1,
+            request: Some(RequestId(1)),
+        };
+        let strike = FaultKind::HttpError { status: 500 };
+        let plan = Plan { faults: vec![Fault { at, strike, policies: Vec::new() }] };
+        for binding in BindingKind::ALL {
+            let report = run(&prepared, binding, 1, Some(&plan), true);
+            assert_eq!(report.struck, plan.faults);
+            assert_eq!((report.end, report.after_retry), (End::RolledBack, End::Detached));
+            assert_eq!(report.violations, []);
         }
     }
 }

@@ -39,6 +39,8 @@ fault_scenarios! {
     a_compute_that_restarts_while_the_guest_is_asked_forgets_the_detach: "compute-restarts-while-detaching",
     a_server_delete_beside_a_detach_leaves_nothing_behind: "detach-races-server-delete",
     a_hard_reboot_beside_a_detach_waits_for_it_or_gives_the_disk_back: "detach-races-hard-reboot",
+    a_server_without_a_host_is_detached_from_by_nova_api: "detach-from-shelved-server",
+    a_server_that_came_back_lets_its_volume_go: "detach-after-unshelve",
     an_encrypted_volume_is_detached_from_the_guest_first: "encrypted-volume",
     another_volume_of_the_target_keeps_its_session: "other-volume-of-the-target",
     a_healthy_multipath_detach_leaves_nothing_behind: "healthy-multipath",

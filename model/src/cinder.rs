@@ -8,7 +8,8 @@
 //! - `actions`: GET volume and the volume actions (`os-begin_detaching`, `os-detach`, …).
 //! - `attachments`: the attachments API, which ocata does not have.
 //! - `deletion`: who may take away an attachment that nova uses (CVE-2023-2088).
-//! - `volumes`, `admin`: what only the HTTP API offers; no operation of a pipeline is among it.
+//! - `encryption`: what nova asks before it gives an encrypted volume to a host.
+//! - `volumes`: create, delete, list and types; `admin`: what only the HTTP API offers.
 
 #[cfg(test)]
 mod action_tests;
@@ -20,6 +21,7 @@ mod api_tests;
 mod attachment_tests;
 mod attachments;
 mod deletion;
+mod encryption;
 pub mod rows;
 #[cfg(test)]
 mod status_tests;
@@ -58,6 +60,9 @@ pub struct Cinder {
     pub backend: Backend,
     /// What the backend's targets ask initiators for (`use_chap_auth`), in every connection_info.
     pub chap: Option<Chap>,
+    /// `etc/cinder/resource_filters.json` is installed: from 3.31 on users may filter lists by what
+    /// it names, and by nothing where it is missing, as it was in the recorded cloud.
+    pub resource_filters: bool,
     types: Vec<VolumeType>,
     last_volume: u32,
     /// How many volumes cinder-volume is creating or deleting.
@@ -100,6 +105,7 @@ impl Cinder {
             begin_detaching_swaps: true,
             backend: Backend::default(),
             chap: None,
+            resource_filters: true,
             types: vec![volumes::default_type()],
             last_volume: 0,
             busy: 0,
@@ -227,6 +233,15 @@ impl Cinder {
             Call::AttachmentDelete(c) => self
                 .attachment_delete(facts, storage, novadb, caller, &c.attachment_id)
                 .map(Reply::AttachmentDelete),
+            Call::AttachmentGet(c) => self
+                .attachment_for(caller, &c.attachment_id)
+                .map(|row| Reply::AttachmentGet(row.show())),
+            Call::AttachmentList(c) => {
+                self.attachments_of_server(caller, &c.instance).map(Reply::AttachmentList)
+            }
+            Call::GetEncryption(c) => {
+                self.encryption(caller, &c.volume_id).map(Reply::GetEncryption)
+            }
         }
     }
 

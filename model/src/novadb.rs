@@ -279,6 +279,9 @@ impl NovaDb {
         if let Some(info) = update.connection_info {
             row.connection_info = Some(*info);
         }
+        if let Some(name) = update.device_name {
+            row.device_name = Some(name);
+        }
         if let Some(delete) = update.delete_on_termination {
             row.delete_on_termination = delete;
         }

@@ -8,8 +8,8 @@
 //! - [`cells_api`]: `ComputeCellsAPI`, where cells v1 is configured.
 //! - [`servers`], [`instance_actions`]: what users look at.
 //! - [`server_delete`]: a server's end, by its host or without it.
-//! - [`server_actions`]: lock, pause, suspend, stop, reboot, os-resetState. Not shelve: it needs
-//!   an image service.
+//! - [`server_actions`]: lock, pause, suspend, stop, reboot, os-resetState.
+//! - [`shelve`]: shelve, shelveOffload, unshelve.
 
 use castoff_ports::{Port, Refusal, nova};
 
@@ -24,6 +24,7 @@ pub mod request;
 pub mod server_actions;
 pub mod server_delete;
 pub mod servers;
+pub mod shelve;
 pub mod shelved;
 pub mod volume_attachments;
 

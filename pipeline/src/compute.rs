@@ -2,6 +2,8 @@
 //!
 //! - [`manager`]: `ComputeManager`: dispatch, decorators, lock and BDM.
 //! - [`delete`], [`power`]: terminate_instance; reboot, stop and start, as far as volumes go.
+//! - [`dangling`]: what a reboot mends between nova and cinder.
+//! - [`shelve`]: a server leaves its host, and comes back to one.
 //! - [`pause`]: pause, unpause, suspend and resume.
 //! - [`mod@init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
@@ -16,11 +18,13 @@ pub use init_host::init_host;
 
 pub mod block_device;
 pub mod block_device_attach;
+pub mod dangling;
 pub mod delete;
 pub mod init_host;
 pub mod manager;
 pub mod pause;
 pub mod power;
+pub mod shelve;
 
 /// Runs one message, in the name of the user whose request it carries.
 ///

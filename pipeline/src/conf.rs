@@ -39,6 +39,8 @@ pub struct Conf {
     pub use_multipath: bool,
     /// `[libvirt]num_volume_scan_tries`.
     pub num_volume_scan_tries: u32,
+    /// `shelved_offload_time`, in seconds: 0 offloads at once, and so far nothing else does it.
+    pub shelved_offload_time: u32,
     /// `[service_user]`; set means `send_service_user_token=true`.
     pub service_user: Option<ServiceUser>,
     /// Whether the installed iscsiadm knows `node.session.scan`: os-brick reads that from the
@@ -57,6 +59,7 @@ impl Conf {
             cells_v1: false,
             use_multipath: false,
             num_volume_scan_tries: 5,
+            shelved_offload_time: 0,
             service_user: None,
             iscsiadm_manual_scan: true,
         }

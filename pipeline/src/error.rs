@@ -43,6 +43,12 @@ pub enum NovaError {
         /// The server.
         instance: InstanceId,
     },
+    /// No nova-compute is up that could take the server.
+    #[error("find a host for server {instance}: no nova-compute is up, needs one")]
+    NoValidHost {
+        /// The server.
+        instance: InstanceId,
+    },
     /// The server's nova-compute is down.
     #[error("reach nova-compute on {host}: its service is down, needs to be up")]
     ServiceUnavailable {
@@ -201,6 +207,7 @@ impl NovaError {
             NovaError::InstanceIsLocked { .. } => "InstanceIsLocked",
             NovaError::InstanceInvalidState { .. } => "InstanceInvalidState",
             NovaError::InstanceNotReady { .. } => "InstanceNotReady",
+            NovaError::NoValidHost { .. } => "NoValidHost",
             NovaError::ServiceUnavailable { .. } => "ServiceUnavailable",
             NovaError::Forbidden { .. } => "Forbidden",
             NovaError::VolumeNotFound { .. } => "VolumeNotFound",
@@ -251,6 +258,9 @@ impl NovaError {
                  this state."
             ),
             NovaError::InstanceNotReady { instance } => format!("Instance {instance} is not ready"),
+            NovaError::NoValidHost { .. } => {
+                "No valid host was found. There are not enough hosts available.".to_owned()
+            }
             NovaError::ServiceUnavailable { .. } => {
                 "Service is unavailable at this time.".to_owned()
             }

@@ -189,6 +189,12 @@ pub struct Policy {
     pub multiattach_count: bool,
     /// reboot_instance takes the server's lock: without it a detach goes on beside it (B5).
     pub reboot_lock: bool,
+    /// A reboot compares BDMs and cinder's attachments, and deletes what only one side knows (nova
+    /// bug 2019078, 9d5935d007).
+    pub reboot_deletes_dangling: bool,
+    /// Offloading a shelved server takes its volumes from the host in cinder too (nova bug
+    /// 1547142).
+    pub offload_terminates: bool,
     /// A hard reboot disconnects every volume from the host before it connects it again.
     pub reboot_disconnects: bool,
     /// Destroying a guest disconnects its volumes by force: on past every failing step.

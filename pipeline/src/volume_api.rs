@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use castoff_ports::cinder::{
-    Attach, Attachment, AttachmentComplete, AttachmentCreate, AttachmentDelete, AttachmentUpdate,
-    BeginDetaching, ConnectionInfo, Connector, Detach, GetVolume, InitializeConnection, Reserve,
+    Attach, Attachment, AttachmentComplete, AttachmentCreate, AttachmentDelete, AttachmentGet,
+    AttachmentList, AttachmentSummary, AttachmentUpdate, BeginDetaching, ConnectionInfo, Connector,
+    DeleteVolume, Detach, Encryption, GetEncryption, GetVolume, InitializeConnection, Reserve,
     RollDetaching, TerminateConnection, Unreserve, Volume,
 };
 use castoff_ports::{AttachmentId, Auth, Failure, InstanceId, Operation, Refusal, VolumeId};
@@ -176,6 +177,35 @@ volume_actions! {
     reserve_volume = Reserve,
     /// `API.unreserve_volume`.
     unreserve_volume = Unreserve,
+    /// `API.delete`: of a volume with delete_on_termination.
+    delete = DeleteVolume,
+}
+
+/// `encryptors.get_encryption_metadata`: cinder is asked only when connection_info says that the
+/// volume is encrypted; none for one that is not.
+pub async fn get_encryption_metadata(
+    cx: &Context<'_>,
+    info: &ConnectionInfo,
+) -> Result<Option<Encryption>, NovaError> {
+    if !info.data.encrypted {
+        return Ok(None);
+    }
+    let volume_id = &info.data.volume_id;
+    match cinderclient(cx, || GetEncryption { volume_id: volume_id.clone() }).await {
+        Ok(encryption) => Ok(Some(encryption)),
+        Err(failure) => {
+            cx.error(format!(
+                "Failed to retrieve encryption metadata for volume {volume_id}: {failure}"
+            ));
+            Err(match failure {
+                // Not translated: only `translate_cinder_exception` is around this call.
+                Failure::Refused(refusal @ Refusal::Http { status: 404, .. }) => {
+                    NovaError::Cinder(refusal)
+                }
+                other => About::Volume(volume_id).translate(other),
+            })
+        }
+    }
 }
 
 /// `API.initialize_connection`: the connector is stashed in the reply (nova bug 1452032).
@@ -265,6 +295,28 @@ pub async fn attachment_create(
 ) -> Result<Attachment, NovaError> {
     let request = || AttachmentCreate { volume_id: volume_id.clone(), instance: instance.clone() };
     cinderclient(cx, request).await.map_err(|e| About::Volume(volume_id).translate(e))
+}
+
+/// `API.attachment_get`.
+pub async fn attachment_get(
+    cx: &Context<'_>,
+    attachment_id: &AttachmentId,
+) -> Result<Attachment, NovaError> {
+    cinderclient(cx, || AttachmentGet { attachment_id: attachment_id.clone() })
+        .await
+        .map_err(|e| About::Attachment(attachment_id).translate(e))
+}
+
+/// `API.attachment_get_all` of a server: the only call whose errors nobody translates.
+pub async fn attachment_get_all(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<Vec<AttachmentSummary>, Failure> {
+    let listed = cinderclient(cx, || AttachmentList { instance: instance.clone() }).await;
+    if let Err(e) = &listed {
+        cx.error(format!("Get all attachment failed. Error: {e}"));
+    }
+    listed
 }
 
 /// `API.attachment_update`: the volume is exported to this host.

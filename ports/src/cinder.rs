@@ -233,6 +233,33 @@ pub struct Attachment {
     pub connection_info: Option<ConnectionInfo>,
 }
 
+/// An attachment as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentSummary {
+    /// The attachment.
+    pub id: AttachmentId,
+    /// Its volume.
+    pub volume_id: VolumeId,
+    /// Its server.
+    pub instance: InstanceId,
+}
+
+/// `GET /v3/{project}/volumes/{id}/encryption`: how the volume's type encrypts it; every field is
+/// absent for a volume that is not encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// The key's id in the key manager.
+    pub encryption_key_id: Option<String>,
+    /// `luks`, or the encryptor's class.
+    pub provider: Option<String>,
+    /// `aes-xts-plain64`.
+    pub cipher: Option<String>,
+    /// Bits.
+    pub key_size: Option<u32>,
+    /// `front-end`: the compute host decrypts.
+    pub control_location: Option<String>,
+}
+
 crate::operations!(Cinder, "cinder", {
     /// GET volume: 200, 404.
     GetVolume {
@@ -340,6 +367,21 @@ crate::operations!(Cinder, "cinder", {
         /// The attachment.
         attachment_id: AttachmentId,
     } -> ();
+    /// `GET /attachments/{id}` (3.44): 200, 404.
+    AttachmentGet {
+        /// The attachment.
+        attachment_id: AttachmentId,
+    } -> Attachment;
+    /// `GET /attachments?instance_id=…` (3.44): 200; 400 where cinder lets users filter by less.
+    AttachmentList {
+        /// The server.
+        instance: InstanceId,
+    } -> Vec<AttachmentSummary>;
+    /// `GET /volumes/{id}/encryption`: 200, 404.
+    GetEncryption {
+        /// The volume.
+        volume_id: VolumeId,
+    } -> Encryption;
 });
 
 impl Call {
@@ -359,9 +401,12 @@ impl Call {
             Call::ResetStatus(c) => Some(&c.volume_id),
             Call::ForceDetach(c) => Some(&c.volume_id),
             Call::AttachmentCreate(c) => Some(&c.volume_id),
-            Call::AttachmentUpdate(_) | Call::AttachmentComplete(_) | Call::AttachmentDelete(_) => {
-                None
-            }
+            Call::GetEncryption(c) => Some(&c.volume_id),
+            Call::AttachmentUpdate(_)
+            | Call::AttachmentComplete(_)
+            | Call::AttachmentDelete(_)
+            | Call::AttachmentGet(_)
+            | Call::AttachmentList(_) => None,
         }
     }
 
@@ -396,6 +441,9 @@ impl Call {
                 format!("POST /v3/attachments/{}/action os-complete", c.attachment_id)
             }
             Call::AttachmentDelete(c) => format!("DELETE /v3/attachments/{}", c.attachment_id),
+            Call::AttachmentGet(c) => format!("GET /v3/attachments/{}", c.attachment_id),
+            Call::AttachmentList(c) => format!("GET /v3/attachments?instance_id={}", c.instance),
+            Call::GetEncryption(c) => format!("GET /v3/volumes/{}/encryption", c.volume_id),
         }
     }
 }

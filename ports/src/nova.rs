@@ -128,6 +128,12 @@ pub enum ServerAction {
         /// HARD, not SOFT.
         hard: bool,
     },
+    /// shelve.
+    Shelve,
+    /// shelveOffload, for administrators.
+    ShelveOffload,
+    /// unshelve. There is one availability zone and one host to go to: its arguments choose none.
+    Unshelve,
     /// os-resetState, for administrators.
     ResetState {
         /// active; error otherwise.
@@ -148,6 +154,9 @@ impl ServerAction {
             ServerAction::Stop => "os-stop",
             ServerAction::Start => "os-start",
             ServerAction::Reboot { .. } => "reboot",
+            ServerAction::Shelve => "shelve",
+            ServerAction::ShelveOffload => "shelveOffload",
+            ServerAction::Unshelve => "unshelve",
             ServerAction::ResetState { .. } => "os-resetState",
         }
     }

@@ -211,6 +211,8 @@ pub struct BdmUpdate {
     pub attachment_id: Option<AttachmentId>,
     /// connection_info; boxed, as it is far larger than the rest.
     pub connection_info: Option<Box<ConnectionInfo>>,
+    /// device_name.
+    pub device_name: Option<String>,
     /// delete_on_termination.
     pub delete_on_termination: Option<bool>,
     /// tag.

@@ -76,6 +76,25 @@ pub enum Method {
         /// The server.
         instance: InstanceId,
     },
+    /// `shelve_instance(instance, image_id, clean_shutdown)`.
+    ShelveInstance {
+        /// The server.
+        instance: InstanceId,
+        /// Whether the guest is asked to go off by itself first.
+        clean_shutdown: bool,
+    },
+    /// `shelve_offload_instance(instance, clean_shutdown)`.
+    ShelveOffloadInstance {
+        /// The server.
+        instance: InstanceId,
+        /// As of shelve_instance.
+        clean_shutdown: bool,
+    },
+    /// `unshelve_instance(instance, …)`: to a host that the scheduler chose.
+    UnshelveInstance {
+        /// The server.
+        instance: InstanceId,
+    },
 }
 
 impl Method {
@@ -93,6 +112,9 @@ impl Method {
             Method::SuspendInstance { .. } => "suspend_instance",
             Method::ResumeInstance { .. } => "resume_instance",
             Method::StartInstance { .. } => "start_instance",
+            Method::ShelveInstance { .. } => "shelve_instance",
+            Method::ShelveOffloadInstance { .. } => "shelve_offload_instance",
+            Method::UnshelveInstance { .. } => "unshelve_instance",
         }
     }
 }

@@ -151,6 +151,13 @@ pub fn summary(reply: &Reply) -> String {
             }
             cinder::Reply::AttachmentComplete(()) => "204".to_owned(),
             cinder::Reply::AttachmentDelete(()) => "200".to_owned(),
+            cinder::Reply::AttachmentGet(a) => {
+                format!("200 attachment {} {}", a.id, a.status.as_str())
+            }
+            cinder::Reply::AttachmentList(rows) => format!("200 {} attachments", rows.len()),
+            cinder::Reply::GetEncryption(e) => {
+                format!("200 {}", e.provider.as_deref().unwrap_or("not encrypted"))
+            }
             cinder::Reply::BeginDetaching(())
             | cinder::Reply::RollDetaching(())
             | cinder::Reply::Reserve(())

@@ -40,6 +40,8 @@ files![
     "detach-races-reset-status",
     "force-detached-while-detaching",
     "compute-updated-while-detaching",
+    "detach-from-shelved-server",
+    "detach-after-unshelve",
     "encrypted-volume",
     "other-volume-of-the-target",
     "detach-races-attach",

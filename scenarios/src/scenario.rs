@@ -330,6 +330,10 @@ pub enum Action {
     Stop,
     /// A user's `os-start` of it.
     Start,
+    /// A user's `shelve` of it; it leaves its host.
+    Shelve,
+    /// A user's `unshelve` of it.
+    Unshelve,
 }
 
 /// How a volume stands when everything has become quiet.

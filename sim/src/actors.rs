@@ -63,7 +63,9 @@ pub fn is_admins(action: Action) -> bool {
         | Action::SoftReboot
         | Action::RestartCompute
         | Action::Stop
-        | Action::Start => false,
+        | Action::Start
+        | Action::Shelve
+        | Action::Unshelve => false,
     }
 }
 
@@ -133,6 +135,12 @@ impl Script {
             }
             Action::Stop => tell(client::server_action(port, server, ServerAction::Stop).await),
             Action::Start => tell(client::server_action(port, server, ServerAction::Start).await),
+            Action::Shelve => {
+                tell(client::server_action(port, server, ServerAction::Shelve).await);
+            }
+            Action::Unshelve => {
+                tell(client::server_action(port, server, ServerAction::Unshelve).await);
+            }
             // Nobody is asked for it: play has done it.
             Action::RestartCompute => {}
         }

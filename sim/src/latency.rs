@@ -32,7 +32,10 @@ pub fn of(call: &Call) -> Latency {
         Call::Rpc(rpc::Call::Cast(_)) => ms((1, 5), (0, 1)),
         Call::Rpc(rpc::Call::CallMethod(_)) => ms((50, 500), (50, 500)),
         Call::Cinder(c) => match c {
-            cinder::Call::GetVolume(_) => ms((8, 20), (4, 10)),
+            cinder::Call::GetVolume(_)
+            | cinder::Call::GetEncryption(_)
+            | cinder::Call::AttachmentGet(_)
+            | cinder::Call::AttachmentList(_) => ms((8, 20), (4, 10)),
             cinder::Call::BeginDetaching(_)
             | cinder::Call::RollDetaching(_)
             | cinder::Call::Reserve(_)

@@ -101,6 +101,18 @@ fn s08_a_session_is_left_without_a_disk() {
 }
 
 #[test]
+fn s08_a_luks_mapping_is_left_on_the_host() {
+    let mut bed = Bed::new();
+    bed.plug();
+    let (device, name) = ("/dev/sdb".into(), "crypt-sdb".into());
+    assert_eq!(bed.must(host::CryptsetupOpen { device, name }).exit, 0);
+    bed.observer.quiescent(&bed.world, bed.now);
+    let mut found = bed.observer.violations().iter();
+    let left = "LUKS mapping crypt-sdb is left on the host";
+    assert!(found.any(|v| v.property.name == "S08" && v.facts == left));
+}
+
+#[test]
 fn s09_nova_has_a_bdm_and_cinder_no_attachment() {
     let mut bed = Bed::new();
     bed.must(BdmCreate {

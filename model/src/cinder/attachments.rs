@@ -1,9 +1,9 @@
 //! The attachments API: reserve, connect, complete, delete. Ocata has none of it.
 
 use castoff_ports::cinder::{
-    AttachStatus, Attachment, AttachmentCreate, AttachmentUpdate, VolumeStatus,
+    AttachStatus, Attachment, AttachmentCreate, AttachmentSummary, AttachmentUpdate, VolumeStatus,
 };
-use castoff_ports::{AttachmentId, Refusal};
+use castoff_ports::{AttachmentId, InstanceId, Refusal};
 
 use super::actions::{connection_info, host_of, initiator_of, paths};
 use super::{AttachMode, AttachmentRow, Caller, Cinder};
@@ -153,6 +153,26 @@ impl Cinder {
         }
         self.finish_detach(facts, volume, Some(at));
         Ok(())
+    }
+
+    /// `GET /attachments?instance_id=…`: of the caller's own project.
+    pub(super) fn attachments_of_server(
+        &self,
+        caller: &Caller,
+        instance: &InstanceId,
+    ) -> Result<Vec<AttachmentSummary>, Refusal> {
+        self.has_attachments_api()?;
+        if !self.resource_filters && !caller.is_admin() {
+            let message = "Invalid filters instance_id are found in query options.";
+            return Err(Refusal::http(400, message));
+        }
+        let rows = self.volumes_for(caller, false).flat_map(|v| self.rows_of(&v.id));
+        let summary = |row: &AttachmentRow| AttachmentSummary {
+            id: row.id.clone(),
+            volume_id: row.volume_id.clone(),
+            instance: row.instance.clone(),
+        };
+        Ok(rows.filter(|row| row.instance == *instance).map(summary).collect())
     }
 
     /// An attachment, if the caller may see it.

@@ -1,4 +1,4 @@
-//! What only the HTTP API offers on volumes and types: create, delete, list, and who sees what.
+//! Volumes and types beside attach and detach: create, delete, list, and who sees what.
 //!
 //! cinder-volume's part takes time: a volume is `creating` before it is `available`. No operation
 //! of a pipeline waits for that, so it is no timer of the world: whoever asks next finds it done.
@@ -164,7 +164,7 @@ impl Cinder {
         Ok(&self.volumes[self.volumes.len() - 1])
     }
 
-    /// `DELETE /volumes/{id}`.
+    /// `DELETE /volumes/{id}`: also nova's, of a volume with delete_on_termination.
     pub(crate) fn delete_volume(
         &mut self,
         facts: &mut Facts,

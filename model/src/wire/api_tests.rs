@@ -193,7 +193,10 @@ fn an_attachment_is_made_with_its_connector_at_once_and_listed_by_its_server() {
         body(&ask(w, auth, &line, &Value::Null))["attachments"].as_array().map(Vec::len)
     };
     assert_eq!(list(&mut w, &member, "?volume_id=v"), Some(1));
-    assert_eq!(list(&mut w, &member, "?instance_id=i"), None, "not among a user's filters");
+    assert_eq!(list(&mut w, &member, "?instance_id=j"), Some(0));
+    assert_eq!(list(&mut w, &member, "?host=vm"), None, "not among a user's filters");
+    w.cinder.resource_filters = false;
+    assert_eq!(list(&mut w, &member, "?instance_id=j"), None, "the file says by what");
     assert_eq!(list(&mut w, &admin, "/detail?instance_id=j"), Some(0));
     let path = format!("PUT /v3/attachments/{}", made["id"].as_str().unwrap());
     let empty = ask(&mut w, &member, &path, &json!({"attachment": {}}));

@@ -120,6 +120,7 @@ fn answer(world: &mut World, cx: &Cx, path: &Path, request: &Request<Vec<u8>>) -
                 ["volumes"] => volumes::list(world, cx, false),
                 ["volumes", "detail"] => volumes::list(world, cx, true),
                 ["volumes", id] => volumes::show(world, cx, &(*id).into()),
+                ["volumes", id, "encryption"] => volumes::encryption(world, cx, &(*id).into()),
                 ["types"] => volumes::types(world, cx),
                 ["types", id] => volumes::show_type(world, cx, id),
                 ["os-services"] => volumes::services(world, cx),
@@ -209,13 +210,14 @@ fn malformed() -> Refusal {
     Refusal::http(400, "Malformed request body")
 }
 
-/// Filters that cinder 28 takes from 3.31 on: `etc/cinder/resource_filters.json`, and nothing
-/// else from anyone but an admin.
-fn check_filters(cx: &Cx, caller: &Caller, allowed: &[&str]) -> Result<(), Refusal> {
+/// Filters that cinder 28 takes from 3.31 on: those that `etc/cinder/resource_filters.json` allows,
+/// and nothing else from anyone but an admin; without the file none at all.
+fn check_filters(world: &World, cx: &Cx, caller: &Caller, allowed: &[&str]) -> Result<(), Refusal> {
     /// From which microversion on the file counts; before, what it does not name is ignored.
     const RESOURCE_FILTERS: u16 = 31;
     const NO_FILTERS: [&str; 8] =
         ["all_tenants", "limit", "marker", "offset", "sort", "sort_key", "sort_dir", "with_count"];
+    let allowed = if world.cinder.resource_filters { allowed } else { &[] };
     let known = |name: &str| allowed.contains(&name) || NO_FILTERS.contains(&name);
     let invalid: Vec<&str> =
         cx.parameters().map(|(name, _)| name).filter(|name| !known(name)).collect();

@@ -210,6 +210,16 @@ fn encode_cinder(call: &cinder::Call) -> Parts {
         C::AttachmentDelete(c) => {
             Parts::attachment(Method::DELETE, format!("/v3/attachments/{}", c.attachment_id))
         }
+        C::AttachmentGet(c) => {
+            Parts::attachment(Method::GET, format!("/v3/attachments/{}", c.attachment_id))
+        }
+        C::AttachmentList(c) => {
+            let path = format!("/v3/attachments?instance_id={}", c.instance);
+            Parts::attachment(Method::GET, path)
+        }
+        C::GetEncryption(c) => {
+            Parts::new(Method::GET, format!("/v3/volumes/{}/encryption", c.volume_id))
+        }
     }
 }
 
@@ -235,5 +245,12 @@ fn decode_cinder(call: &cinder::Call, body: &[u8]) -> Option<cinder::Reply> {
         C::ForceDetach(_) => R::ForceDetach(()),
         C::AttachmentComplete(_) => R::AttachmentComplete(()),
         C::AttachmentDelete(_) => R::AttachmentDelete(()),
+        C::AttachmentGet(_) => R::AttachmentGet(volume::decode_attachment(&json()?)?),
+        C::AttachmentList(_) => {
+            let body = json()?;
+            let rows = body.get("attachments")?.as_array()?.iter();
+            R::AttachmentList(rows.map(volume::decode_summary).collect::<Option<_>>()?)
+        }
+        C::GetEncryption(_) => R::GetEncryption(serde_json::from_slice(body).ok()?),
     })
 }

@@ -1,8 +1,8 @@
 //! Cinder's values as JSON: volumes, attachments, connectors and connection_info.
 
 use castoff_ports::cinder::{
-    AttachStatus, Attachment, Chap, ConnectionInfo, Connector, IscsiData, IscsiPath, TargetLun,
-    Volume, VolumeAttachmentRow, VolumeStatus,
+    AttachStatus, Attachment, AttachmentSummary, Chap, ConnectionInfo, Connector, Encryption,
+    IscsiData, IscsiPath, TargetLun, Volume, VolumeAttachmentRow, VolumeStatus,
 };
 use castoff_ports::{Lun, ProjectId, Secret, SimTime, VolumeId};
 use serde_json::{Map, Value, json};
@@ -200,6 +200,27 @@ pub(super) fn encode_summary(attachment: &Attachment) -> Value {
         "instance": attachment.instance,
         "volume_id": attachment.volume_id,
     })
+}
+
+/// An attachment from a list.
+pub(super) fn decode_summary(row: &Value) -> Option<AttachmentSummary> {
+    Some(AttachmentSummary {
+        id: text(row, "id")?.into(),
+        volume_id: text(row, "volume_id")?.into(),
+        instance: text(row, "instance")?.into(),
+    })
+}
+
+/// Encryption metadata: a volume that is not encrypted has but an absent key.
+pub(super) fn encode_encryption(encryption: &Encryption) -> Value {
+    let mut body = json!({"encryption_key_id": encryption.encryption_key_id});
+    if encryption.provider.is_some() {
+        body["provider"] = json!(encryption.provider);
+        body["cipher"] = json!(encryption.cipher);
+        body["key_size"] = json!(encryption.key_size);
+        body["control_location"] = json!(encryption.control_location);
+    }
+    body
 }
 
 /// An attachment from a response body.

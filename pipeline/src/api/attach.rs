@@ -125,6 +125,7 @@ pub(super) fn attach_update(attachment: &AttachmentId, options: &AttachOptions) 
     BdmUpdate {
         attachment_id: Some(attachment.clone()),
         connection_info: None,
+        device_name: None,
         delete_on_termination: options.delete_on_termination.then_some(true),
         tag: options.tag.clone(),
     }

@@ -28,19 +28,23 @@ fn rule(action: &ServerAction) -> (Rule, &'static str, &'static str) {
         A::Stop => (Rule::Member, "servers:", "stop"),
         A::Start => (Rule::Member, "servers:", "start"),
         A::Reboot { .. } => (Rule::Member, "servers:", "reboot"),
+        A::Shelve => (Rule::Member, "os-shelve:", "shelve"),
+        A::ShelveOffload => (Rule::Admin, "os-shelve:", "shelve_offload"),
+        A::Unshelve => (Rule::Member, "os-shelve:", "unshelve"),
         A::ResetState { .. } => (Rule::Admin, "os-admin-actions:", "reset_state"),
     }
 }
 
 /// An action that nova-compute carries out.
-struct Task {
+pub(super) struct Task {
     /// Its name: of the API's method, in the action's row and in messages.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The vm_states it is allowed in.
-    vm_states: &'static [VmState],
+    pub(super) vm_states: &'static [VmState],
     /// The task_state it sets.
-    task_state: &'static str,
-    method: fn(InstanceId) -> Method,
+    pub(super) task_state: &'static str,
+    /// What is cast.
+    pub(super) method: fn(InstanceId) -> Method,
 }
 
 impl Task {
@@ -78,7 +82,12 @@ impl Task {
                 "rebooting_hard",
                 |instance| Method::RebootInstance { instance, hard: true },
             ),
-            A::Lock { .. } | A::Unlock | A::ResetState { .. } => None,
+            A::Lock { .. }
+            | A::Unlock
+            | A::Shelve
+            | A::ShelveOffload
+            | A::Unshelve
+            | A::ResetState { .. } => None,
         }
     }
 
@@ -117,6 +126,9 @@ impl Request<'_> {
                 self.unlock(&instance).await
             }
             ServerAction::ResetState { active } => self.reset_state(&instance, active).await,
+            ServerAction::Shelve => self.shelve(&instance).await,
+            ServerAction::ShelveOffload => self.shelve_offload(&instance).await,
+            ServerAction::Unshelve => self.unshelve(&instance).await,
             ServerAction::Pause
             | ServerAction::Unpause
             | ServerAction::Suspend
@@ -128,6 +140,8 @@ impl Request<'_> {
                 self.cast_action(&instance, &task).await
             }
         };
+        // Policy and messages know this one by two names.
+        let name = if name == "shelve_offload" { "shelveOffload" } else { name };
         result.map_err(|e| self.fault(e, name, status))
     }
 
@@ -184,15 +198,20 @@ impl Request<'_> {
 
     async fn cast_action(&self, instance: &Instance, task: &Task) -> Result<(), NovaError> {
         check_instance_lock(&self.caller, instance)?;
-        let host = instance_host(instance)?;
+        let server = instance_host(instance)?;
+        self.begin(instance, task).await?;
+        let method = (task.method)(instance.uuid.clone());
+        Ok(self.cx.call(Cast { server, method }).await?)
+    }
+
+    /// The state that the task needs, the state that it sets, and the action's row.
+    pub(super) async fn begin(&self, instance: &Instance, task: &Task) -> Result<(), NovaError> {
         check_state(instance, task)?;
         let mut expected = vec![None];
         expected.extend(task.interrupts().iter().map(|s| Some((*s).to_owned())));
         let update = InstanceUpdate::task_state(Some(task.task_state));
         self.save(instance, update, expected).await?;
-        self.record(instance, task.name).await?;
-        let method = (task.method)(instance.uuid.clone());
-        Ok(self.cx.call(Cast { server: host, method }).await?)
+        self.record(instance, task.name).await
     }
 
     /// `_record_action_start`: both generations write these, unlike those of volumes.
@@ -201,7 +220,7 @@ impl Request<'_> {
         Ok(self.cx.call(ActionStart { instance, action }).await?)
     }
 
-    async fn save(
+    pub(super) async fn save(
         &self,
         instance: &Instance,
         update: InstanceUpdate,

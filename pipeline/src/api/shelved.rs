@@ -54,7 +54,16 @@ pub(super) async fn local_cleanup_bdm_volume(
     Ok(cx.call(BdmDestroy { id: bdm.id }).await?)
 }
 
+/// What cinder has of the volume, and the volume itself where it goes with the server.
 async fn release_volume(cx: &Context<'_>, bdm: &Bdm, instance: &Instance) -> Result<(), NovaError> {
+    unbind_volume(cx, bdm, instance).await?;
+    if bdm.delete_on_termination {
+        volume_api::delete(cx, &bdm.volume_id).await?;
+    }
+    Ok(())
+}
+
+async fn unbind_volume(cx: &Context<'_>, bdm: &Bdm, instance: &Instance) -> Result<(), NovaError> {
     if let Some(attachment) = &bdm.attachment_id {
         return volume_api::attachment_delete(cx, attachment).await;
     }

@@ -129,8 +129,12 @@ impl DriverVolumeBlockDevice {
         if !virt::driver::instance_exists(cx, instance).await {
             cx.warning(format!("Detaching volume from unknown instance {instance}"));
         }
-        virt::driver::detach_volume(cx, &self.bdm, self.bdm.connection_info.as_ref(), instance)
-            .await
+        let info = self.bdm.connection_info.as_ref();
+        let encryption = match info {
+            Some(info) => volume_api::get_encryption_metadata(cx, info).await?,
+            None => None,
+        };
+        virt::driver::detach_volume(cx, &self.bdm, info, instance, encryption.as_ref()).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use castoff_ports::AttachmentId;
 use castoff_ports::InstanceId;
-use castoff_ports::cinder::{ConnectionInfo, Connector, Volume};
+use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption, Volume};
 use castoff_ports::novadb::{BdmSave, BdmUpdate};
 
 use super::block_device::{DriverVolumeBlockDevice, guard_connection};
@@ -21,22 +21,27 @@ struct Attaching<'a> {
     device: &'a DriverVolumeBlockDevice,
     instance: &'a InstanceId,
     mountpoint: &'a str,
+    do_driver_attach: bool,
 }
 
-/// `attach(do_driver_attach=True)`.
+/// `attach(do_driver_attach=True)`; without, the volume is exported to this host and counts as
+/// attached before anybody connects to it (a server's volumes while it is spawned).
+///
+/// Answers with the connection_info that the BDM has now.
 pub async fn attach(
     cx: &Context<'_>,
     device: &DriverVolumeBlockDevice,
     instance: &InstanceId,
-) -> Result<(), NovaError> {
+    do_driver_attach: bool,
+) -> Result<Option<ConnectionInfo>, NovaError> {
     cx.station("nova.virt.block_device.DriverVolumeBlockDevice.attach");
     let mountpoint = device.bdm.device_name.as_deref().unwrap_or_default();
-    let attaching = Attaching { cx, device, instance, mountpoint };
+    let attaching = Attaching { cx, device, instance, mountpoint, do_driver_attach };
     let mut saved = None;
     let result = attaching.locked_attach(&mut saved).await;
     // update_db: in `finally`, so an error of the save replaces the attach's own.
-    attaching.save(saved).await?;
-    result
+    attaching.save(saved.clone()).await?;
+    result.map(|()| saved)
 }
 
 impl Attaching<'_> {
@@ -72,7 +77,8 @@ impl Attaching<'_> {
         let cx = self.cx;
         let mut connection = volume_api::initialize_connection(cx, &volume.id, connector).await?;
         connection.serial = Some(volume.id.clone());
-        if let Err(e) = self.driver_attach(&mut connection).await {
+        let encryption = self.encryption(&connection).await?;
+        if let Err(e) = self.driver_attach(&mut connection, encryption.as_ref()).await {
             volume_api::terminate_connection(cx, &volume.id, connector).await?;
             return Err(e);
         }
@@ -86,7 +92,7 @@ impl Attaching<'_> {
         else {
             return Ok(());
         };
-        self.driver_detach(connection).await;
+        self.driver_detach(connection, encryption.as_ref()).await;
         volume_api::terminate_connection(cx, &volume.id, connector).await?;
         // cinder may have attached it after all.
         volume_api::detach(cx, &volume.id, None, None).await?;
@@ -112,7 +118,8 @@ impl Attaching<'_> {
         };
         connection.serial = Some(volume.id.clone());
         connection.multiattach = volume.multiattach;
-        if let Err(e) = self.driver_attach(&mut connection).await {
+        let encryption = self.encryption(&connection).await?;
+        if let Err(e) = self.driver_attach(&mut connection, encryption.as_ref()).await {
             volume_api::attachment_delete(cx, attachment).await?;
             return Err(e);
         }
@@ -122,14 +129,31 @@ impl Attaching<'_> {
             return Ok(());
         };
         // If the guest keeps the disk here, the LUN is unmapped under it all the same (A4).
-        self.driver_detach(connection).await;
+        self.driver_detach(connection, encryption.as_ref()).await;
         volume_api::attachment_delete(cx, attachment).await?;
         Err(e)
     }
 
-    async fn driver_attach(&self, connection: &mut ConnectionInfo) -> Result<(), NovaError> {
+    /// Outside of what undoes an attach: the manager gives the reservation back (A4).
+    async fn encryption(&self, info: &ConnectionInfo) -> Result<Option<Encryption>, NovaError> {
+        match self.do_driver_attach {
+            true => volume_api::get_encryption_metadata(self.cx, info).await,
+            false => Ok(None),
+        }
+    }
+
+    async fn driver_attach(
+        &self,
+        connection: &mut ConnectionInfo,
+        encryption: Option<&Encryption>,
+    ) -> Result<(), NovaError> {
+        if !self.do_driver_attach {
+            return Ok(());
+        }
+        let (instance, mountpoint) = (self.instance, self.mountpoint);
         let result =
-            virt::driver::attach_volume(self.cx, connection, self.instance, self.mountpoint).await;
+            virt::driver::attach_volume(self.cx, connection, instance, mountpoint, encryption)
+                .await;
         if let Err(e) = &result {
             self.cx.error(format!(
                 "Driver failed to attach volume {} at {}: failed to {e}",
@@ -140,10 +164,13 @@ impl Attaching<'_> {
     }
 
     /// The undo of the driver's part: its errors are only logged.
-    async fn driver_detach(&self, connection: &ConnectionInfo) {
+    async fn driver_detach(&self, connection: &ConnectionInfo, encryption: Option<&Encryption>) {
+        if !self.do_driver_attach {
+            return;
+        }
         let bdm = &self.device.bdm;
-        let undone =
-            virt::driver::detach_volume(self.cx, bdm, Some(connection), self.instance).await;
+        let (info, instance) = (Some(connection), self.instance);
+        let undone = virt::driver::detach_volume(self.cx, bdm, info, instance, encryption).await;
         if let Err(e) = undone {
             self.cx.warning(format!(
                 "Driver failed to detach volume {} at {}: failed to {e}",

@@ -56,14 +56,27 @@ pub(super) async fn delete_instance(
         .filter(|_| cx.policy().multiattach_count)
         .map(|b| b.volume_id.clone())
         .collect();
+    let doomed: Vec<VolumeId> =
+        bdms.iter().filter(|b| b.delete_on_termination).map(|b| b.volume_id.clone()).collect();
     let body = pin!(async {
         shutdown_instance(cx, instance, bdms).await?;
+        cleanup_volumes(cx, &doomed).await;
         let power_state = Some(None::<PowerState>);
         let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Deleted) };
         save(cx, instance, update).await?;
         Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
     });
     with_locks(cx, &shared, body).await
+}
+
+/// `_cleanup_volumes(detach=False, raise_exc=False)`: a volume that cinder does not let go of (its
+/// attachment is still there) is left behind, and nobody tries again.
+async fn cleanup_volumes(cx: &Context<'_>, doomed: &[VolumeId]) {
+    for volume in doomed {
+        if let Err(e) = volume_api::delete(cx, volume).await {
+            cx.warning(format!("Failed to delete volume: {volume} due to: failed to {e}"));
+        }
+    }
 }
 
 /// One delete of a multiattach volume's servers at a time, or each would count the other's

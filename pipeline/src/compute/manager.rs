@@ -18,7 +18,7 @@ use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
-use super::{block_device_attach, delete, pause, power};
+use super::{block_device_attach, delete, pause, power, shelve};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::volume_api;
@@ -82,6 +82,16 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
         Method::StartInstance { instance } => {
             power::start_instance(cx, &instance).await.map(|()| Returned::None)
         }
+        Method::ShelveInstance { instance, clean_shutdown } => {
+            shelve::shelve_instance(cx, &instance, clean_shutdown).await.map(|()| Returned::None)
+        }
+        Method::ShelveOffloadInstance { instance, clean_shutdown } => {
+            let body = shelve::shelve_offload_instance(cx, &instance, clean_shutdown);
+            body.await.map(|()| Returned::None)
+        }
+        Method::UnshelveInstance { instance } => {
+            shelve::unshelve_instance(cx, &instance).await.map(|()| Returned::None)
+        }
     }
 }
 
@@ -99,7 +109,7 @@ pub(crate) async fn wrap_instance_event<T>(
 }
 
 /// The same where both generations write it: delete, reboot, stop and start have always had theirs.
-pub(super) async fn instance_event<T>(
+pub(crate) async fn instance_event<T>(
     cx: &Context<'_>,
     instance: &InstanceId,
     event: &'static str,
@@ -200,7 +210,7 @@ async fn do_attach_volume(
 ) -> Result<(), NovaError> {
     let driver_bdm = convert_volume(bdm);
     let bdm = &driver_bdm.bdm;
-    let Err(e) = block_device_attach::attach(cx, &driver_bdm, instance).await else {
+    let Err(e) = block_device_attach::attach(cx, &driver_bdm, instance, true).await else {
         return Ok(());
     };
     cx.error(format!("Failed to attach {} of server {instance}: failed to {e}", bdm.volume_id));
@@ -241,7 +251,7 @@ async fn reserve_block_device_name(
 }
 
 /// libvirt takes the next letter of the virtio bus, whatever the user asked for; vda is the root.
-fn next_device_name(bdms: &[Bdm]) -> String {
+pub(super) fn next_device_name(bdms: &[Bdm]) -> String {
     let taken = |name: &str| {
         bdms.iter().filter_map(|b| b.device_name.as_deref()).any(|taken| taken == name)
     };

@@ -6,10 +6,11 @@
 
 use std::pin::pin;
 
-use castoff_ports::InstanceId;
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Bdm, BdmsByInstance, InstanceUpdate, VmState};
+use castoff_ports::{Failure, InstanceId, Refusal};
 
+use super::dangling::delete_dangling_bdms;
 use super::delete::save;
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
 use crate::context::Context;
@@ -28,7 +29,8 @@ pub(super) async fn reboot_instance(
         if cx.policy().reboot_lock { synchronized(cx, instance, body).await } else { body.await }
     });
     let body = pin!(wrap_instance_fault(cx, instance, body));
-    instance_event(cx, instance, "compute_reboot_instance", body).await
+    let body = pin!(instance_event(cx, instance, "compute_reboot_instance", body));
+    reverts_task_state(cx, instance, body).await
 }
 
 /// The reboot itself, for the message and for init_host.
@@ -37,9 +39,13 @@ pub(super) async fn do_reboot_instance(
     instance: &InstanceId,
     hard: bool,
 ) -> Result<(), NovaError> {
+    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    if cx.policy().reboot_deletes_dangling {
+        bdms = delete_dangling_bdms(cx, instance, bdms).await?;
+    }
     let started = if hard { "reboot_started_hard" } else { "reboot_started" };
     save(cx, instance, InstanceUpdate::task_state(Some(started))).await?;
-    let volumes = block_device_info(cx, instance).await?;
+    let volumes = connectable(bdms);
     match virt::driver::reboot(cx, instance, volumes, hard).await {
         Ok(()) => active(cx, instance).await,
         Err(e) => {
@@ -56,9 +62,12 @@ pub(super) async fn do_reboot_instance(
 
 /// `_get_instance_block_device_info`: rows without a connection_info are left out.
 async fn block_device_info(cx: &Context<'_>, instance: &InstanceId) -> Result<Vec<Bdm>, NovaError> {
-    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    Ok(connectable(cx.call(BdmsByInstance { instance: instance.clone() }).await?))
+}
+
+fn connectable(mut bdms: Vec<Bdm>) -> Vec<Bdm> {
     bdms.retain(|b| b.connection_info.is_some());
-    Ok(bdms)
+    bdms
 }
 
 async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
@@ -85,7 +94,7 @@ pub(super) async fn do_stop_instance(
     cx: &Context<'_>,
     instance: &InstanceId,
 ) -> Result<(), NovaError> {
-    virt::driver::power_off(cx, instance).await?;
+    virt::driver::power_off(cx, instance, true).await?;
     let power_state = Some(Some(PowerState::Shutdown));
     let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Stopped) };
     save(cx, instance, update).await
@@ -113,17 +122,24 @@ pub(super) async fn do_start_instance(
     active(cx, instance).await
 }
 
-/// The decorator `reverts_task_state`: the server is free for the next request.
-async fn reverts_task_state<T>(
+/// The decorator `reverts_task_state`: the server is free for the next request, unless another one
+/// has taken it over.
+pub(super) async fn reverts_task_state<T>(
     cx: &Context<'_>,
     instance: &InstanceId,
     body: impl Future<Output = Result<T, NovaError>>,
 ) -> Result<T, NovaError> {
     let outcome = body.await;
-    if outcome.is_err()
+    if let Err(e) = &outcome
+        && !is_preempted(e)
         && let Err(e) = save(cx, instance, InstanceUpdate::task_state(None)).await
     {
         cx.warning(format!("Failed to revert task state for instance: failed to {e}"));
     }
     outcome
+}
+
+fn is_preempted(e: &NovaError) -> bool {
+    matches!(e, NovaError::Failure(Failure::Refused(Refusal::Remote { exception, .. }))
+        if exception == "UnexpectedTaskStateError")
 }

@@ -38,6 +38,8 @@ pub fn policy() -> Policy {
         secret_lookup: false,
         multiattach_count: false,
         reboot_lock: false,
+        reboot_deletes_dangling: false,
+        offload_terminates: false,
         reboot_disconnects: false,
         destroy_forces_disconnect: false,
         attach_busy_error: true,

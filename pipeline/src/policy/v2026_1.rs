@@ -38,6 +38,8 @@ pub fn policy() -> Policy {
         secret_lookup: true,
         multiattach_count: true,
         reboot_lock: true,
+        reboot_deletes_dangling: true,
+        offload_terminates: true,
         reboot_disconnects: true,
         destroy_forces_disconnect: true,
         attach_busy_error: false,

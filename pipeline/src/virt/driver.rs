@@ -1,7 +1,7 @@
 //! `nova.virt.driver.ComputeDriver`: the calls of the driver BDM, dispatched by `compute_driver`.
 
 use castoff_ports::InstanceId;
-use castoff_ports::cinder::{ConnectionInfo, Connector};
+use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption};
 use castoff_ports::novadb::Bdm;
 
 use super::libvirt;
@@ -30,9 +30,12 @@ pub async fn detach_volume(
     bdm: &Bdm,
     info: Option<&ConnectionInfo>,
     instance: &InstanceId,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
-        ComputeDriver::Libvirt => libvirt::driver::detach_volume(cx, bdm, info, instance).await,
+        ComputeDriver::Libvirt => {
+            libvirt::driver::detach_volume(cx, bdm, info, instance, encryption).await
+        }
     }
 }
 
@@ -42,10 +45,11 @@ pub async fn attach_volume(
     info: &mut ConnectionInfo,
     instance: &InstanceId,
     mountpoint: &str,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
         ComputeDriver::Libvirt => {
-            libvirt::driver::attach_volume(cx, info, instance, mountpoint).await
+            libvirt::driver::attach_volume(cx, info, instance, mountpoint, encryption).await
         }
     }
 }
@@ -74,10 +78,14 @@ pub async fn reboot(
     }
 }
 
-/// Powers a guest off, by its power button first.
-pub async fn power_off(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+/// Powers a guest off: by its power button first, if that is `clean`.
+pub async fn power_off(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    clean: bool,
+) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
-        ComputeDriver::Libvirt => libvirt::lifecycle::power_off(cx, instance).await,
+        ComputeDriver::Libvirt => libvirt::lifecycle::power_off(cx, instance, clean).await,
     }
 }
 
@@ -89,6 +97,17 @@ pub async fn power_on(
 ) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
         ComputeDriver::Libvirt => libvirt::lifecycle::hard_reboot(cx, instance, volumes).await,
+    }
+}
+
+/// Makes a guest that this host does not have, with its volumes.
+pub async fn spawn(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volumes: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::lifecycle::spawn(cx, instance, volumes).await,
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn terminates(checker: &mut Checker, world: &World, now: SimTime) {
     }
 }
 
-/// S08: no disk of a volume that is not attached; no session or record that serves no disk.
+/// S08: no disk of a volume that is not attached; no session or record that serves no disk; no
+/// LUKS mapping that no guest has.
 pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
     let mut found = Vec::new();
     for disk in world.kernel.devices() {
@@ -61,6 +62,18 @@ pub(super) fn clean_host(checker: &mut Checker, world: &World, now: SimTime) {
     }
     for map in world.kernel.maps().iter().filter(|m| m.paths.is_empty()) {
         found.push(format!("map {} of volume {} has no path", map.name, map.volume));
+    }
+    // A mapping is named after the path that its volume was connected under.
+    for name in world.kernel.crypts() {
+        let wanted = world.novadb.live_bdms().iter().any(|b| {
+            let info = b.connection_info.as_ref();
+            let path = info.and_then(|i| i.data.device_path.as_deref()).unwrap_or_default();
+            let last = path.rsplit('/').next().unwrap_or(path);
+            !last.is_empty() && name == format!("crypt-{last}")
+        });
+        if !wanted {
+            found.push(format!("LUKS mapping {name} is left on the host"));
+        }
     }
     for session in world.kernel.sessions() {
         if !world.kernel.devices().any(|d| d.sid == session.sid) {

@@ -19,12 +19,12 @@ pub(super) const SINCE: u16 = 27;
 pub(super) const COMPLETE: u16 = 44;
 const MODE: u16 = 54;
 
-/// Filters of a list: for users, and for admins or before 3.31.
-const FILTERS: [&str; 1] = ["volume_id"];
+/// Filters of a list that users may use.
+const FILTERS: [&str; 4] = ["volume_id", "status", "instance_id", "attach_status"];
 
 pub(super) fn list(world: &World, cx: &Cx, detail: bool) -> Answer {
     let caller = cx.caller(world)?;
-    check_filters(cx, &caller, &FILTERS)?;
+    check_filters(world, cx, &caller, &FILTERS)?;
     let wanted = |row: &AttachmentRow| {
         let of = |key, found: &str| cx.parameter(key).is_none_or(|wanted| wanted == found);
         of("volume_id", row.volume_id.as_str())

@@ -28,7 +28,7 @@ const FILTERS: [&str; 10] = [
 
 pub(super) fn list(world: &World, cx: &Cx, detail: bool) -> Answer {
     let caller = cx.caller(world)?;
-    check_filters(cx, &caller, &FILTERS)?;
+    check_filters(world, cx, &caller, &FILTERS)?;
     let wanted = |row: &VolumeRow| {
         let of = |key, found: &str| cx.parameter(key).is_none_or(|wanted| wanted == found);
         of("name", row.about.name.as_deref().unwrap_or_default())
@@ -57,6 +57,11 @@ pub(super) fn show(world: &World, cx: &Cx, id: &VolumeId) -> Answer {
     let caller = cx.caller(world)?;
     let row = world.cinder.volume_for(&caller, id)?;
     Ok(ok(&json!({"volume": volume::encode_extended(world, row, &caller, cx.minor)})))
+}
+
+pub(super) fn encryption(world: &World, cx: &Cx, id: &VolumeId) -> Answer {
+    let found = world.cinder.encryption(&cx.caller(world)?, id)?;
+    Ok(ok(&volume::encode_encryption(&found)))
 }
 
 pub(super) fn create(world: &mut World, cx: &Cx, body: &Value) -> Answer {

@@ -87,7 +87,10 @@ fn arguments(action: &ServerAction) -> Value {
         | ServerAction::Suspend
         | ServerAction::Resume
         | ServerAction::Stop
-        | ServerAction::Start => Value::Null,
+        | ServerAction::Start
+        | ServerAction::Shelve
+        | ServerAction::ShelveOffload
+        | ServerAction::Unshelve => Value::Null,
     }
 }
 

@@ -82,6 +82,9 @@ pub(super) fn action(
         "resume" => ServerAction::Resume,
         "os-stop" => ServerAction::Stop,
         "os-start" => ServerAction::Start,
+        "shelve" => ServerAction::Shelve,
+        "shelveOffload" => ServerAction::ShelveOffload,
+        "unshelve" => ServerAction::Unshelve,
         "reboot" => {
             let object = inner("reboot", args)?;
             let text = choice(object, "type", &["HARD", "Hard", "hard", "SOFT", "Soft", "soft"])?;

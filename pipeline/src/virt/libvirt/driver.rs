@@ -1,6 +1,6 @@
 //! `nova.virt.libvirt.driver.LibvirtDriver`: volumes of a guest (A10, A13; attach A5).
 
-use castoff_ports::cinder::{ConnectionInfo, Connector};
+use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption};
 use castoff_ports::libvirt::{GuestDisk, LookupByUuid, error};
 use castoff_ports::novadb::{Bdm, GetInstance};
 use castoff_ports::{Alias, Failure, InstanceId, Refusal, VolumeId};
@@ -31,6 +31,7 @@ pub async fn detach_volume(
     bdm: &Bdm,
     info: Option<&ConnectionInfo>,
     instance: &InstanceId,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.driver.LibvirtDriver.detach_volume");
     let disk_dev = disk_dev(bdm.device_name.as_deref().unwrap_or_default());
@@ -41,7 +42,7 @@ pub async fn detach_volume(
         unplug::detach_device(&guest, disk_dev, volume_id).await?;
         // nova bug 1642628: not before the guest has let go.
         match info {
-            Some(info) => encryptor::detach_volume(cx, info).await,
+            Some(info) => encryptor::detach_volume(cx, info, encryption).await,
             None => Ok(()),
         }
     };
@@ -62,7 +63,7 @@ pub async fn detach_volume(
         }
         Err(e) => return Err(e),
     }
-    disconnect_volume(cx, &bdm.volume_id, info, How::default()).await
+    disconnect_volume(cx, &bdm.volume_id, info, encryption, How::default()).await
 }
 
 /// The last part of `/dev/vdb`.
@@ -88,6 +89,7 @@ pub(super) async fn disconnect_volume(
     cx: &Context<'_>,
     volume: &VolumeId,
     info: Option<&ConnectionInfo>,
+    encryption: Option<&Encryption>,
     how: How,
 ) -> Result<(), NovaError> {
     let Some(info) = info else {
@@ -97,8 +99,8 @@ pub(super) async fn disconnect_volume(
         });
     };
     cx.station("nova.virt.libvirt.driver.LibvirtDriver._disconnect_volume");
-    if cx.policy().secret_lookup && !how.keep_secret {
-        encryptor::remove_secret(cx, volume).await?;
+    if cx.policy().secret_lookup {
+        encryptor::detach_encryptor(cx, info, encryption, how.keep_secret).await?;
     }
     cx.station("nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver");
     let driver = get_volume_driver(info)?;
@@ -114,11 +116,12 @@ pub(super) async fn disconnect_volume(
 pub(super) async fn connect_volume(
     cx: &Context<'_>,
     info: &mut ConnectionInfo,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     match get_volume_driver(info)? {
         VolumeDriver::Iscsi => super::volume::iscsi::connect_volume(cx, info).await?,
     }
-    let Err(e) = encryptor::define_secret(cx, info).await else { return Ok(()) };
+    let Err(e) = encryptor::define_secret(cx, info, encryption).await else { return Ok(()) };
     match get_volume_driver(info)? {
         VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info, false).await?,
     }
@@ -161,13 +164,15 @@ pub async fn attach_volume(
     info: &mut ConnectionInfo,
     instance: &InstanceId,
     mountpoint: &str,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.driver.LibvirtDriver.attach_volume");
     let guest = get_guest(cx, instance).await?;
-    connect_volume(cx, info).await?;
-    let Err(e) = attach_device(&guest, info, disk_dev(mountpoint)).await else { return Ok(()) };
+    connect_volume(cx, info, encryption).await?;
+    let attached = attach_device(&guest, info, disk_dev(mountpoint), encryption).await;
+    let Err(e) = attached else { return Ok(()) };
     cx.error(format!("Failed to attach volume at mountpoint {mountpoint}: failed to {e}"));
-    disconnect_volume(cx, &info.data.volume_id, Some(info), How::default()).await?;
+    disconnect_volume(cx, &info.data.volume_id, Some(info), encryption, How::default()).await?;
     Err(e)
 }
 
@@ -176,10 +181,11 @@ async fn attach_device(
     guest: &Guest<'_>,
     info: &ConnectionInfo,
     target_dev: &str,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     let cx = guest.cx;
     let live = guest.is_live().await?;
-    encryptor::attach_volume(cx, info).await?;
+    encryptor::attach_volume(cx, info, encryption).await?;
     match guest.attach_device(guest_disk(cx, info, target_dev), live).await {
         Err(NovaError::Libvirt(Refusal::Libvirt { code: error::OPERATION_FAILED, .. }))
             if cx.policy().attach_busy_error =>

@@ -4,7 +4,7 @@
 //! guest has let go (closed before, it was busy: nova bug 1642628). 2026.1 leaves LUKS to QEMU and
 //! keeps a libvirt secret for it. The key itself comes from the key manager, which is not modelled.
 
-use castoff_ports::cinder::ConnectionInfo;
+use castoff_ports::cinder::{ConnectionInfo, Encryption};
 use castoff_ports::host::{CryptsetupClose, CryptsetupOpen};
 use castoff_ports::libvirt::{SecretDefine, SecretLookupByUsage, SecretUndefine, error};
 use castoff_ports::{Failure, Refusal, VolumeId};
@@ -13,6 +13,7 @@ use super::guest::libvirt_error;
 use crate::brick::execute::{OK, execute, execute_attempts, usual};
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::volume_api::get_encryption_metadata;
 
 /// What closing may end with: 4 is "not active", so closed (os-brick 657ba45).
 const CLOSED: &[i32] = &[0, 4];
@@ -24,8 +25,12 @@ const CLOSE_ATTEMPTS: u32 = 3;
 pub(super) async fn attach_volume(
     cx: &Context<'_>,
     info: &ConnectionInfo,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
-    let Some((device, name)) = mapping(cx, info) else { return Ok(()) };
+    if encryption.is_none() || cx.policy().secret_lookup {
+        return Ok(());
+    }
+    let Some((device, name)) = mapping(info) else { return Ok(()) };
     let open = || CryptsetupOpen { device: device.to_owned(), name: name.clone() };
     execute(cx, open, OK).await?;
     Ok(())
@@ -35,18 +40,23 @@ pub(super) async fn attach_volume(
 pub(super) async fn detach_volume(
     cx: &Context<'_>,
     info: &ConnectionInfo,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
-    let Some((_, name)) = mapping(cx, info) else { return Ok(()) };
+    if encryption.is_none() || cx.policy().secret_lookup {
+        return Ok(());
+    }
+    close_mapping(cx, info).await
+}
+
+async fn close_mapping(cx: &Context<'_>, info: &ConnectionInfo) -> Result<(), NovaError> {
+    let Some((_, name)) = mapping(info) else { return Ok(()) };
     let close = || CryptsetupClose { name: name.clone() };
     execute_attempts(cx, close, CLOSED, usual(cx, CLOSE_ATTEMPTS)).await?;
     Ok(())
 }
 
-/// The path of an encrypted volume and its mapping's name, where the host decrypts.
-fn mapping<'a>(cx: &Context<'_>, info: &'a ConnectionInfo) -> Option<(&'a str, String)> {
-    if !info.data.encrypted || cx.policy().secret_lookup {
-        return None;
-    }
+/// The path of an encrypted volume and its mapping's name; none for one that was not connected.
+fn mapping(info: &ConnectionInfo) -> Option<(&str, String)> {
     let device = info.data.device_path.as_deref()?;
     let last = device.rsplit('/').next().unwrap_or(device);
     Some((device, format!("crypt-{last}")))
@@ -56,19 +66,40 @@ fn mapping<'a>(cx: &Context<'_>, info: &'a ConnectionInfo) -> Option<(&'a str, S
 pub(super) async fn define_secret(
     cx: &Context<'_>,
     info: &ConnectionInfo,
+    encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     let volume_id = &info.data.volume_id;
-    if info.data.encrypted && cx.policy().secret_lookup && !has_secret(cx, volume_id).await? {
+    if !info.data.encrypted || !cx.policy().secret_lookup || has_secret(cx, volume_id).await? {
+        return Ok(());
+    }
+    if encryption.is_some() || get_encryption_metadata(cx, info).await?.is_some() {
         let define = SecretDefine { volume_id: volume_id.clone() };
         cx.call(define).await.map_err(libvirt_error)?;
     }
     Ok(())
 }
 
-/// `_detach_encryptor`: the guest has let go, so the secret goes, if there is one.
-pub(super) async fn remove_secret(cx: &Context<'_>, volume: &VolumeId) -> Result<(), NovaError> {
-    if has_secret(cx, volume).await? {
-        cx.call(SecretUndefine { volume_id: volume.clone() }).await.map_err(libvirt_error)?;
+/// `_detach_encryptor`: the guest has let go, so the secret goes, unless the guest will be back.
+///
+/// Without a secret os-brick's encryptor is asked to close: the volume may have come to this host
+/// before QEMU decrypted. It ignores a mapping that is not there.
+pub(super) async fn detach_encryptor(
+    cx: &Context<'_>,
+    info: &ConnectionInfo,
+    encryption: Option<&Encryption>,
+    keep_secret: bool,
+) -> Result<(), NovaError> {
+    let volume_id = &info.data.volume_id;
+    if has_secret(cx, volume_id).await? {
+        if !keep_secret {
+            cx.call(SecretUndefine { volume_id: volume_id.clone() })
+                .await
+                .map_err(libvirt_error)?;
+        }
+        return Ok(());
+    }
+    if encryption.is_some() || get_encryption_metadata(cx, info).await?.is_some() {
+        close_mapping(cx, info).await?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use castoff_ports::libvirt::{
-    CleanupWaiters, Create, DefineXml, Destroy as VirDomainDestroy, GetInfo, PowerState, Shutdown,
-    Undefine, error,
+    CleanupWaiters, Create, DefineXml, Destroy as VirDomainDestroy, GetInfo, GuestDisk, PowerState,
+    Shutdown, Undefine, error,
 };
 use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate};
 use castoff_ports::{Failure, InstanceId, Refusal};
@@ -18,6 +18,7 @@ use super::encryptor;
 use super::guest::libvirt_error;
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::volume_api::get_encryption_metadata;
 
 /// How often nova looks whether a destroyed domain has gone.
 const DESTROY_POLL: Duration = Duration::from_millis(500);
@@ -95,10 +96,13 @@ async fn cleanup(
     for bdm in volumes {
         let info = bdm.connection_info.as_ref();
         // Outside of what is ignored below (B4).
-        if let Some(info) = info {
-            encryptor::detach_volume(cx, info).await?;
+        if let Some(info) = info
+            && !cx.policy().secret_lookup
+        {
+            let encryption = get_encryption_metadata(cx, info).await?;
+            encryptor::detach_volume(cx, info, encryption.as_ref()).await?;
         }
-        match (disconnect_volume(cx, &bdm.volume_id, info, disconnect).await, how) {
+        match (disconnect_volume(cx, &bdm.volume_id, info, None, disconnect).await, how) {
             (Ok(()), _) => {}
             (Err(e), Destroy::ForGood) => cx.warning(format!(
                 "Ignoring Volume Error on vol {} during delete: failed to {e}",
@@ -160,10 +164,15 @@ async fn press_power_button(cx: &Context<'_>, instance: &InstanceId) -> Result<(
     }
 }
 
-/// `power_off`: clean if the guest follows; its volumes stay connected.
-pub async fn power_off(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+/// `power_off`: clean if that is asked for and the guest follows; its volumes stay connected.
+pub async fn power_off(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    clean: bool,
+) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.driver.LibvirtDriver.power_off");
-    for second in 0..SHUTDOWN_SECONDS {
+    let patience = if clean { SHUTDOWN_SECONDS } else { 0 };
+    for second in 0..patience {
         if !is_running(cx, instance).await? {
             return Ok(());
         }
@@ -190,17 +199,61 @@ pub async fn hard_reboot(
     } else {
         undefine(cx, instance).await?;
     }
+    let disks = connect_volumes(cx, &mut volumes).await?;
+    launch(cx, instance, disks).await
+}
+
+/// `spawn`: a guest that this host has never had, or has no more.
+///
+/// A guest that does not start is cleaned up after, volumes and all; what fails before leaves the
+/// volumes connected that are (C).
+pub async fn spawn(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    mut volumes: Vec<Bdm>,
+) -> Result<(), NovaError> {
+    cx.station("nova.virt.libvirt.driver.LibvirtDriver.spawn");
+    let disks = connect_volumes(cx, &mut volumes).await?;
+    let body = async {
+        if !cx.policy().secret_lookup {
+            for info in volumes.iter().filter_map(|b| b.connection_info.as_ref()) {
+                let encryption = get_encryption_metadata(cx, info).await?;
+                encryptor::attach_volume(cx, info, encryption.as_ref()).await?;
+            }
+        }
+        launch(cx, instance, disks).await
+    };
+    let Err(e) = body.await else { return Ok(()) };
+    cx.error(format!("Failed to start libvirt guest: failed to {e}"));
+    destroy(cx, instance, &volumes, Destroy::ForGood).await?;
+    Err(e)
+}
+
+/// `_get_guest_storage_config`: each volume connected, its connection_info saved.
+async fn connect_volumes(
+    cx: &Context<'_>,
+    volumes: &mut [Bdm],
+) -> Result<Vec<GuestDisk>, NovaError> {
     let mut disks = Vec::with_capacity(volumes.len());
-    for bdm in &mut volumes {
+    for bdm in volumes {
         // The first failure is raised; what is connected by then stays connected (C).
         let Some(info) = &mut bdm.connection_info else { continue };
-        connect_volume(cx, info).await?;
+        connect_volume(cx, info, None).await?;
         let target = disk_dev(bdm.device_name.as_deref().unwrap_or_default());
         disks.push(guest_disk(cx, info, target));
         let connection_info = Some(Box::new(info.clone()));
         let update = BdmUpdate { connection_info, ..BdmUpdate::default() };
         cx.call(BdmSave { id: bdm.id, update }).await?;
     }
+    Ok(disks)
+}
+
+/// `_create_guest`: defined, then started.
+async fn launch(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    disks: Vec<GuestDisk>,
+) -> Result<(), NovaError> {
     cx.call(DefineXml { instance: instance.clone(), disks }).await.map_err(libvirt_error)?;
     cx.call(Create { instance: instance.clone() }).await.map_err(libvirt_error)
 }
