@@ -44,5 +44,13 @@ fault_scenarios! {
     an_encrypted_volume_is_detached_from_the_guest_first: "encrypted-volume",
     another_volume_of_the_target_keeps_its_session: "other-volume-of-the-target",
     a_healthy_multipath_detach_leaves_nothing_behind: "healthy-multipath",
+    an_attach_beside_a_detach_rescans_the_target: "detach-races-attach",
+    a_volume_deleted_as_soon_as_it_is_available_is_gone_for_good: "detach-races-volume-delete",
+    an_administrators_reset_status_lets_a_detach_meet_another_attach: "detach-races-reset-status",
+    a_soft_reboot_completes_a_pending_unplug: "detach-races-soft-reboot",
+    an_administrators_force_detach_takes_the_volume_from_under_a_detach: "force-detached-while-detaching",
+    an_update_of_nova_compute_stops_it_in_the_middle: "compute-updated-while-detaching",
+    a_freed_lun_number_goes_to_another_volume: "freed-lun-given-away",
+    two_volumes_of_one_target_are_detached_at_once: "two-volumes-detached-at-once",
     a_lost_path_does_not_keep_a_volume_from_being_detached: "multipath-one-path-lost",
 }
