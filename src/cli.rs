@@ -2,18 +2,22 @@
 
 mod ablate;
 mod conform;
+mod coverage;
 mod explore;
 mod list;
+mod merge;
 mod problem;
 mod replay;
+mod report;
+mod results;
 mod run;
+mod run_args;
 mod select;
 mod serve;
 mod shrink;
 mod table;
 
 use std::net::IpAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +25,7 @@ use castoff_sim::properties::Class;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use problem::Problem;
+use run_args::{MergeArgs, RunArgs};
 
 /// Simulation and conformance test harness for OpenStack volume detach.
 #[derive(Parser)]
@@ -46,6 +51,8 @@ Exit codes:
 enum Command {
     /// Run scenarios over seeds; alone: the standard campaign.
     Run(RunArgs),
+    /// Join the results of a campaign's shards.
+    Merge(MergeArgs),
     /// Try every fault at every point of a scenario, alone and in pairs.
     Explore(ExploreArgs),
     /// Change each decision of a policy in turn, and search for what then breaks.
@@ -80,37 +87,6 @@ enum Format {
     Text,
     /// For programs.
     Json,
-}
-
-#[derive(Args)]
-struct RunArgs {
-    /// Names of scenarios, or paths of scenario files [default: all that castoff has]
-    #[arg(value_name = "SCENARIO")]
-    scenarios: Vec<String>,
-    /// Where the pipeline runs
-    #[arg(long, value_enum, default_value = "all")]
-    binding: BindingArg,
-    /// Only this policy (may be given several times) [default: all]
-    #[arg(long, value_name = "NAME")]
-    policy: Vec<String>,
-    /// How everything else behaves [default: each policy's own]
-    #[arg(long, value_name = "NAME")]
-    release: Option<String>,
-    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..10 on network]
-    #[arg(long, value_name = "A..B", value_parser = seeds)]
-    seeds: Option<Range<u64>>,
-    /// Order of steps on direct: fifo, random, pct:DEPTH, order:POINT=CHOICE,…, exhaustive[:TURNS]
-    #[arg(long, value_name = "SCHEDULE", default_value = "fifo")]
-    schedule: castoff_ports::schedule::Schedule,
-    /// Threads [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
-    /// What to print
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-    /// Write the rows, and identity and trace of each unexpected finding, into this folder
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -348,21 +324,6 @@ struct ServeArgs {
     clouds: Option<PathBuf>,
 }
 
-/// Seeds of one row: hours on one core, and a list of chunks that still fits in memory.
-const MAX_SEEDS: u64 = 1_000_000_000;
-
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let bounds = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match bounds {
-        Some((a, b)) if a < b && b - a > MAX_SEEDS => {
-            Err(format!("{} seeds are too many: give at most {MAX_SEEDS} at once", b - a))
-        }
-        Some((a, b)) if a < b => Ok(a..b),
-        Some((a, b)) => Err(format!("{a}..{b} holds no seed: the first must be below the last")),
-        None => Err("expected two numbers, for example 0..100".to_owned()),
-    }
-}
-
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
@@ -406,6 +367,7 @@ pub(crate) fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Ablate(args)) => ablate::ablate(&args),
+        Some(Command::Merge(args)) => merge::merge(&args),
         Some(Command::Explore(args)) => explore::explore(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Shrink(args)) => shrink::shrink(&args),

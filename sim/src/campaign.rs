@@ -1,259 +1,162 @@
 //! Many runs: every chosen scenario under every chosen policy on every chosen binding, over seeds.
 //!
-//! Work is cut into chunks of seeds that any thread may take; what comes out is merged in the
-//! order of the cells and seeds, so it does not depend on the number of jobs. A row keeps counts
-//! and the first finding of each kind, nothing a run: memory does not grow with the seeds.
+//! Work is cut into [`chunks`] of seeds that any thread, and any shard, may take. A [`Row`] keeps
+//! counts and the first finding of each kind, nothing a run: memory does not grow with the seeds.
+//! Rows add up in any order to the same, so a result does not depend on the number of jobs or
+//! shards, or on how often the campaign was killed and went on.
+//!
+//! - [`cell`]: a row to be; [`chunks`]: how the work is cut and dealt.
+//! - [`swarm`]: faults that each seed draws.
+//! - [`row`], [`ledger`]: what came of it, and what was reached.
+//! - [`results`], [`baseline`]: the forms of both in files.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+pub mod baseline;
+pub mod cell;
+pub mod checksum;
+pub mod chunks;
+mod fold;
+pub mod ledger;
+pub mod results;
+pub mod row;
+pub mod swarm;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use castoff_model::Release;
-use castoff_pipeline::policy::Policy;
 use castoff_ports::schedule::Schedule;
-use castoff_ports::trace::Identity;
-use castoff_scenarios::{End, Expectation, Scenario};
-use serde::Serialize;
 
 use crate::prepare::{PrepareError, Prepared};
 use crate::properties::Class;
 use crate::run::{self, BindingKind, Keep, RunReport};
 use crate::schedule::{Bounds, every_order};
 
-/// One row of a campaign to be.
-#[derive(Clone, Debug)]
-pub struct Cell {
-    /// The scenario.
-    pub scenario: Arc<Scenario>,
-    /// The binding.
-    pub binding: BindingKind,
-    /// The policy.
-    pub policy: Policy,
-    /// The release.
-    pub release: Release,
-    /// The seeds.
-    pub seeds: Range<u64>,
-    /// The order of steps on `direct`; an exhaustive one runs every order for each seed.
-    pub schedule: Schedule,
-}
+pub use cell::{Cell, CellId, Faults};
+pub use chunks::{Chunk, Shard};
+pub use ledger::Ledger;
+pub use row::{Finding, Row};
 
-impl Cell {
-    /// The one command that repeats the run of this cell that showed the finding.
-    pub fn replay_command(&self, finding: &Finding) -> String {
-        let Cell { scenario, policy, release, binding, .. } = self;
-        let identity = run::identity_of(scenario, policy, release, *binding, finding.seed, None);
-        Identity { schedule: finding.schedule.clone(), ..identity }.replay_command()
-    }
-}
-
-/// Something that a run should not have shown.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
-    /// A property's name, or `end`, `after_retry`, `fault`, `expectation`.
-    pub what: String,
-    /// In words.
-    pub text: String,
-    /// Safety or liveness: decides the exit code.
-    #[serde(skip)]
-    pub class: Class,
-    /// The first seed that showed it.
-    pub seed: u64,
-    /// The schedule of that run: of several orders the one with the fewest turns.
-    #[serde(skip_serializing_if = "Schedule::is_fifo")]
-    pub schedule: Schedule,
-    /// How many runs showed it.
-    pub runs: u64,
-}
-
-impl Finding {
-    /// The first one is shown: the lowest seed, then the fewest turns.
-    fn rank(&self) -> (u64, usize) {
-        let turns = match &self.schedule {
-            Schedule::Order(turns) => turns.len(),
-            Schedule::Fifo | Schedule::Random | Schedule::Pct { .. } => 0,
-            Schedule::Exhaustive { .. } => 0,
-        };
-        (self.seed, turns)
-    }
-}
-
-/// What the runs of one cell came to.
-#[derive(Clone, Debug, Default)]
-pub struct Row {
-    /// Runs made.
-    pub runs: u64,
-    /// Runs by how they ended, first and last.
-    pub ends: BTreeMap<(End, End), u64>,
-    /// Runs that broke a property which the scenario expects this policy to break.
-    pub expected: BTreeMap<&'static str, u64>,
-    /// What nobody expected.
-    pub unexpected: Vec<Finding>,
-    /// Runs in which a planned fault never struck: no pass, no failure.
-    pub not_struck: u64,
-    /// Seeds whose search over orders met a bound: not every order was run.
-    pub bounded: u64,
-    /// Simulated time of all runs.
-    pub simulated: Duration,
-    /// Operations of all runs.
-    pub calls: u64,
-    /// Processor time of all runs, by the caller's clock.
-    pub wall: Duration,
-}
-
-impl Row {
-    fn add(
-        &mut self,
-        expectation: Option<&Expectation>,
-        seed: u64,
-        schedule: &Schedule,
-        report: &RunReport,
-    ) {
-        let finding = |what: &str, text: String, class: Class| Finding {
-            what: what.to_owned(),
-            text,
-            class,
-            seed,
-            schedule: schedule.clone(),
-            runs: 1,
-        };
-        self.runs += 1;
-        *self.ends.entry((report.end, report.after_retry)).or_default() += 1;
-        self.simulated += report.simulated;
-        self.calls += report.calls;
-        if !report.not_struck.is_empty() {
-            self.not_struck += 1;
-        }
-        let mut seen: Vec<&'static str> = Vec::new();
-        for violation in &report.violations {
-            let name = violation.property.name;
-            if seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            if expectation.is_some_and(|e| e.violates.iter().any(|v| v == name)) {
-                *self.expected.entry(name).or_default() += 1;
-            } else {
-                let class = violation.property.class;
-                self.find(finding(name, violation.to_string(), class));
-            }
-        }
-        let Some(expectation) = expectation else { return };
-        for (what, found, needed) in [
-            ("end", report.end, expectation.end),
-            ("after_retry", report.after_retry, expectation.after_retry),
-        ] {
-            if found != needed {
-                let text =
-                    format!("the run ends {}, {} is expected", found.as_str(), needed.as_str());
-                self.find(finding(what, text, Class::Liveness));
-            }
-        }
-    }
-
-    fn find(&mut self, finding: Finding) {
-        match self.unexpected.iter_mut().find(|f| f.what == finding.what) {
-            Some(known) => {
-                let runs = known.runs + finding.runs;
-                if finding.rank() < known.rank() {
-                    *known = finding;
-                }
-                known.runs = runs;
-            }
-            None => self.unexpected.push(finding),
-        }
-    }
-
-    fn merge(&mut self, other: Row) {
-        self.runs += other.runs;
-        self.not_struck += other.not_struck;
-        self.bounded += other.bounded;
-        self.simulated += other.simulated;
-        self.calls += other.calls;
-        self.wall += other.wall;
-        for (k, n) in other.ends {
-            *self.ends.entry(k).or_default() += n;
-        }
-        for (k, n) in other.expected {
-            *self.expected.entry(k).or_default() += n;
-        }
-        for f in other.unexpected {
-            self.find(f);
-        }
-    }
-
-    /// Expectations that no run met, and runs whose plan never struck, are findings too.
-    fn close(&mut self, cell: &Cell) {
-        let expectation = cell.scenario.expect.get(&cell.policy.name);
-        let of_all = |what: &str, text: String, runs: u64| Finding {
-            what: what.to_owned(),
-            text,
-            class: Class::Liveness,
-            seed: cell.seeds.start,
-            schedule: cell.schedule.clone(),
-            runs,
-        };
-        for name in expectation.into_iter().flat_map(|e| &e.violates) {
-            if !self.expected.contains_key(name.as_str()) {
-                let text = format!("no run broke {name}, which the scenario expects");
-                self.find(of_all(&format!("expectation {name}"), text, self.runs));
-            }
-        }
-        if self.not_struck > 0 {
-            let text = "a planned fault never struck".to_owned();
-            self.find(of_all("fault", text, self.not_struck));
-        }
-    }
-
-    /// The gravest class among what nobody expected.
-    pub fn worst(&self) -> Option<Class> {
-        self.unexpected.iter().map(|f| f.class).min()
-    }
-
-    /// Runs that broke any property, expected or not.
-    pub fn violations(&self) -> u64 {
-        self.expected.values().sum::<u64>()
-            + self
-                .unexpected
-                .iter()
-                .filter(|f| crate::properties::named(&f.what).is_some())
-                .map(|f| f.runs)
-                .sum::<u64>()
-    }
-}
+use fold::Fold;
+use row::Run;
+use swarm::Swarm;
 
 /// How a campaign is carried out.
 pub struct Campaign<'a> {
     /// What to run, in the order of the rows.
     pub cells: Vec<Cell>,
+    /// Which faults strike.
+    pub faults: Faults,
+    /// Which part of the campaign is run.
+    pub shard: Shard,
+    /// What was done before.
+    pub known: Known,
     /// Threads.
     pub jobs: usize,
-    /// A clock for `wall`: the only time of the machine that a campaign sees, and only reports.
+    /// A clock for `wall` and `budget`: the only time of the machine that a campaign sees.
     pub clock: &'a (dyn Fn() -> Duration + Sync),
+    /// When no further chunk is begun, by `clock`.
+    pub budget: Option<Duration>,
+    /// Whether a finding ends the campaign: what it says of the chunks before is kept.
+    pub ends: &'a (dyn Fn(&CellId, &Finding) -> bool + Sync),
     /// Told how many runs are done.
     pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Told of each chunk that is finished; false ends the campaign.
+    pub finished: &'a (dyn Fn(usize, &Row) -> bool + Sync),
     /// Asked between chunks whether to stop early.
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Seeds of one chunk: enough to make the preparation cheap, few enough to share.
-const CHUNK: u64 = 256;
+/// Chunks that were done before, added up by cell.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// A row a cell; fewer stand for empty ones.
+    pub rows: Vec<Row>,
+    /// The chunks.
+    pub chunks: BTreeSet<usize>,
+}
+
+impl Known {
+    /// Takes in a chunk; one that is known already is not counted twice.
+    pub fn add(&mut self, chunk: usize, cell: usize, row: Row) {
+        if self.chunks.insert(chunk) {
+            if self.rows.len() <= cell {
+                self.rows.resize_with(cell + 1, Row::default);
+            }
+            self.rows[cell].merge(row);
+        }
+    }
+}
+
+/// Why a campaign ended before its last chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// A finding ended it.
+    Finding,
+    /// The time was up.
+    Budget,
+    /// It was told to stop, or its results could not be kept.
+    Cancelled,
+}
+
+impl Stopped {
+    /// Its name in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stopped::Finding => "fail-fast",
+            Stopped::Budget => "time-budget",
+            Stopped::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What a campaign came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// One row a cell.
+    pub rows: Vec<Row>,
+    /// Chunks that are in the rows.
+    pub done: usize,
+    /// Chunks of this shard.
+    pub chunks: usize,
+    /// Why there are fewer.
+    pub stopped: Option<Stopped>,
+}
 
 /// Stack of a worker: a whole pipeline's future is moved about on it, unoptimised in tests.
 const STACK: usize = 32 << 20;
 
-struct Chunk {
-    cell: usize,
-    seeds: Range<u64>,
-}
+/// Prepared cells that a thread keeps: chunks go round the cells.
+const KEPT: usize = 128;
+
+/// One thread's cells.
+#[derive(Default)]
+struct Ready(BTreeMap<usize, (Rc<Prepared>, Option<Swarm>)>);
 
 impl Campaign<'_> {
+    /// A campaign over these cells: all of it, on one thread, without drawn faults.
+    pub fn of(cells: Vec<Cell>) -> Campaign<'static> {
+        Campaign {
+            cells,
+            faults: Faults::Scenario,
+            shard: Shard::WHOLE,
+            known: Known::default(),
+            jobs: 1,
+            clock: &|| Duration::ZERO,
+            budget: None,
+            ends: &|_, _| false,
+            progress: &|_| {},
+            finished: &|_, _| true,
+            cancelled: &|| false,
+        }
+    }
+
     /// The gravest class of what one run showed and its cell does not expect.
     pub fn judge(cell: &Cell, seed: u64, report: &RunReport) -> Option<Class> {
         let mut row = Row::default();
-        row.add(cell.scenario.expect.get(&cell.policy.name), seed, &cell.schedule, report);
+        let run = Run { seed, schedule: &cell.schedule, report };
+        row.add(cell.scenario.expect.get(&cell.policy.name), &run);
         row.worst()
     }
 
@@ -261,96 +164,142 @@ impl Campaign<'_> {
     ///
     /// # Errors
     /// When a scenario cannot be prepared.
-    pub fn run(&self) -> Result<Vec<Row>, PrepareError> {
-        let chunks = self.chunks();
+    pub fn run(&self) -> Result<Outcome, PrepareError> {
+        let ids: Vec<CellId> = self.cells.iter().map(Cell::id).collect();
+        let chunks = chunks::chunks(&ids);
+        let mine = (0..chunks.len()).filter(|i| self.shard.has(*i));
+        let todo: Vec<usize> = mine.clone().filter(|i| !self.known.chunks.contains(i)).collect();
+        let mut fold = Fold::new(&ids, self.ends, &self.known);
+        let out_of = mine.count();
         let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<(usize, Result<Row, PrepareError>)>> = Mutex::default();
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                let work = || self.work(&chunks, &next, &done);
-                let thread = std::thread::Builder::new().stack_size(STACK);
-                // Only a machine without memory for one more thread refuses.
-                thread.spawn_scoped(scope, work).expect("a thread can be started");
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.sort_by_key(|(i, _)| *i);
-        let mut rows: Vec<Row> = self.cells.iter().map(|_| Row::default()).collect();
-        for (i, row) in done {
-            rows[chunks[i].cell].merge(row?);
+        let late = AtomicBool::new(false);
+        if !fold.ended() {
+            let fold = Mutex::new(&mut fold);
+            let shared = Shared { chunks: &chunks, todo: &todo, next: &next, late: &late };
+            std::thread::scope(|scope| {
+                for _ in 0..self.jobs.clamp(1, todo.len().max(1)) {
+                    let work = || self.work(&shared, &fold);
+                    let thread = std::thread::Builder::new().stack_size(STACK);
+                    // Only a machine without memory for one more thread refuses.
+                    thread.spawn_scoped(scope, work).expect("a thread can be started");
+                }
+            });
         }
-        for (row, cell) in rows.iter_mut().zip(&self.cells) {
-            row.close(cell);
+        let (rows, done, ended) = fold.close()?;
+        let stopped = match (ended, done == out_of) {
+            (true, _) => Some(Stopped::Finding),
+            (false, true) => None,
+            (false, false) if late.into_inner() => Some(Stopped::Budget),
+            (false, false) => Some(Stopped::Cancelled),
+        };
+        let mut outcome = Outcome { rows, done, chunks: out_of, stopped };
+        if self.shard.is_whole() {
+            outcome.close(&ids, self.faults);
         }
-        Ok(rows)
+        Ok(outcome)
     }
 
-    fn chunks(&self) -> Vec<Chunk> {
-        let mut chunks = Vec::new();
-        for (cell, c) in self.cells.iter().enumerate() {
-            let size = if c.binding == BindingKind::Network { 4 } else { CHUNK };
-            let mut from = c.seeds.start;
-            while from < c.seeds.end {
-                let to = from.saturating_add(size).min(c.seeds.end);
-                chunks.push(Chunk { cell, seeds: from..to });
-                from = to;
-            }
-        }
-        chunks
-    }
-
-    fn work(
-        &self,
-        chunks: &[Chunk],
-        next: &AtomicUsize,
-        done: &Mutex<Vec<(usize, Result<Row, PrepareError>)>>,
-    ) {
-        let mut ready: Option<(usize, Rc<Prepared>)> = None;
+    fn work(&self, shared: &Shared<'_>, fold: &Mutex<&mut Fold<'_>>) {
+        let mut ready = Ready::default();
         loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = chunks.get(i) else { return };
             if (self.cancelled)() {
                 return;
             }
+            if self.budget.is_some_and(|budget| (self.clock)() >= budget) {
+                shared.late.store(true, Ordering::Relaxed);
+                return;
+            }
+            let place = shared.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&number) = shared.todo.get(place) else { return };
+            let chunk = &shared.chunks[number];
             let result = self.chunk(chunk, &mut ready);
+            let kept = result.as_ref().is_ok_and(|row| (self.finished)(number, row));
             (self.progress)(chunk.seeds.end - chunk.seeds.start);
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((i, result));
+            let mut fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
+            fold.put(place, chunk.cell, result);
+            if !kept || fold.ended() {
+                // The chunks before this one have all been taken: they are finished, no more.
+                shared.next.store(shared.todo.len(), Ordering::Relaxed);
+                return;
+            }
         }
     }
 
-    fn chunk(
-        &self,
-        chunk: &Chunk,
-        ready: &mut Option<(usize, Rc<Prepared>)>,
-    ) -> Result<Row, PrepareError> {
+    fn chunk(&self, chunk: &Chunk, ready: &mut Ready) -> Result<Row, PrepareError> {
         let cell = &self.cells[chunk.cell];
-        let prepared = match ready {
-            Some((id, prepared)) if *id == chunk.cell => prepared.clone(),
-            _ => {
+        if ready.0.len() >= KEPT && !ready.0.contains_key(&chunk.cell) {
+            ready.0.clear();
+        }
+        let (prepared, swarm) = match ready.0.entry(chunk.cell) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
                 let prepared = Prepared::new(&cell.scenario, &cell.policy, &cell.release)?;
-                *ready = Some((chunk.cell, prepared.clone()));
-                prepared
+                let swarm = match self.faults {
+                    Faults::Scenario => None,
+                    Faults::Swarm => Some(Swarm::new(&prepared)),
+                };
+                new.insert((prepared, swarm))
             }
         };
-        let expectation = cell.scenario.expect.get(&cell.policy.name);
+        let expected = cell.scenario.expect.get(&cell.policy.name);
         let mut row = Row::default();
         let begin = (self.clock)();
         for seed in chunk.seeds.clone() {
+            let plan = swarm.as_mut().map(|s| s.draw(seed)).filter(|p| !p.is_empty());
+            let plan = plan.as_ref();
+            let add = |row: &mut Row, run: &Run<'_>| match (swarm.as_ref(), plan) {
+                (Some(swarm), Some(plan)) => row.add_drawn(expected, run, |property, text| {
+                    swarm.smallest(cell.binding, run, plan, (property, text))
+                }),
+                (None, _) | (_, None) => row.add(expected, run),
+            };
             if let (Schedule::Exhaustive { turns }, BindingKind::Direct) =
                 (&cell.schedule, cell.binding)
             {
                 let bounds = Bounds { turns: *turns, ..Bounds::default() };
-                let searched = every_order(&prepared, seed, None, bounds, |order, report| {
-                    row.add(expectation, seed, order, report);
+                let searched = every_order(prepared, seed, plan, bounds, |schedule, report| {
+                    add(&mut row, &Run { seed, schedule, report });
                 });
                 row.bounded += u64::from(!searched.is_complete());
                 continue;
             }
-            let (binding, keep) = (cell.binding, Keep::default());
-            let report = run::run_scheduled(&prepared, binding, seed, None, &cell.schedule, keep);
-            row.add(expectation, seed, &cell.schedule, &report);
+            let keep = Keep { trace: seed % ledger::SAMPLE == 0, points: false };
+            let (binding, schedule) = (cell.binding, &cell.schedule);
+            let report = run::run_scheduled(prepared, binding, seed, plan, schedule, keep);
+            add(&mut row, &Run { seed, schedule, report: &report });
         }
         row.wall = (self.clock)().saturating_sub(begin);
         Ok(row)
+    }
+}
+
+/// What the threads of a campaign share.
+struct Shared<'a> {
+    chunks: &'a [Chunk],
+    todo: &'a [usize],
+    next: &'a AtomicUsize,
+    late: &'a AtomicBool,
+}
+
+impl Outcome {
+    /// Whether every chunk is in the rows.
+    pub fn is_complete(&self) -> bool {
+        self.done == self.chunks
+    }
+
+    /// Adds what only a complete campaign can show.
+    pub fn close(&mut self, cells: &[CellId], faults: Faults) {
+        if self.is_complete() {
+            for (row, cell) in self.rows.iter_mut().zip(cells) {
+                row.close(cell, faults);
+            }
+        }
+    }
+
+    /// What all rows reached together.
+    pub fn ledger(&self) -> Ledger {
+        let mut all = Ledger::default();
+        self.rows.iter().for_each(|row| all.merge(row.ledger.clone()));
+        all
     }
 }

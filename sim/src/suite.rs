@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
@@ -98,14 +97,8 @@ impl Suite {
                 });
             }
         }
-        let campaign = Campaign {
-            cells: cells.clone(),
-            jobs: 1,
-            clock: &|| Duration::ZERO,
-            progress: &|_| {},
-            cancelled: &|| false,
-        };
-        Ok(cells.into_iter().zip(campaign.run()?).collect())
+        let outcome = Campaign::of(cells.clone()).run()?;
+        Ok(cells.into_iter().zip(outcome.rows).collect())
     }
 
     /// Runs, and panics with the findings and how to replay each, if there are any.
@@ -136,7 +129,7 @@ impl Suite {
                     f.text,
                     f.runs,
                     row.runs,
-                    cell.replay_command(f),
+                    f.identity(&cell.id()).replay_command(),
                 ));
             }
         }

@@ -1,19 +1,24 @@
-//! `castoff run`: a campaign with a progress bar, a table or JSON, and files when asked for.
+//! `castoff run`: a campaign with a progress bar, results in a folder when asked for.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use castoff_ports::plan::Plan;
 use castoff_ports::schedule::Schedule;
-use castoff_ports::trace::{self, Identity};
-use castoff_sim::campaign::{Campaign, Cell, Row};
+use castoff_ports::trace;
+use castoff_sim::campaign::baseline::Baseline;
+use castoff_sim::campaign::chunks::chunks;
+use castoff_sim::campaign::results::Header;
+use castoff_sim::campaign::{Campaign, Cell, Faults, Known, Shard};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind, Keep};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{BindingArg, Exit, Format, Problem, RunArgs, select, table};
+use super::report::{self, Conclusion, conclude, shown};
+use super::results::Store;
+use super::{BindingArg, Exit, Problem, RunArgs, select, table};
 
 /// Seeds of the standard campaign.
 const DIRECT_SEEDS: std::ops::Range<u64> = 0..1000;
@@ -22,39 +27,59 @@ const NETWORK_SEEDS: std::ops::Range<u64> = 0..10;
 
 /// Runs the campaign that the arguments ask for.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {
+    let begun = Instant::now();
     let cells = cells(args)?;
-    let total: u64 = cells.iter().map(|c| c.seeds.end - c.seeds.start).sum();
-    if let Some(dir) = &args.out {
-        fs::create_dir_all(dir).map_err(|e| cannot_write(dir, &e))?;
+    let faults = if args.swarm { Faults::Swarm } else { Faults::Scenario };
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let header = Header::new(cells.iter().map(Cell::id).collect(), faults, shard);
+    let baseline = report::baseline(&args.report)?;
+    let (store, known) = match (&args.out, &args.resume) {
+        (None, None) => (None, Known::default()),
+        (Some(dir), _) => (Some(Store::create(dir, &header)?), Known::default()),
+        (None, Some(dir)) => {
+            let (store, known) = Store::resume(dir, &header)?;
+            (Some(store), known)
+        }
+    };
+    let bar = bar(&header, &known);
+    let done = AtomicU64::new(0);
+    let campaign = Campaign {
+        cells,
+        faults,
+        shard,
+        known,
+        jobs: jobs(args.jobs),
+        clock: &|| begun.elapsed(),
+        budget: args.time_budget,
+        ends: &|id, finding| args.fail_fast && !baseline.knows(id, finding),
+        progress: &|n| bar.set_position(done.fetch_add(n, Ordering::Relaxed) + n),
+        finished: &|chunk, row| store.as_ref().is_none_or(|store| store.keep(chunk, row)),
+        cancelled: &|| false,
+    };
+    let outcome = campaign.run();
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    let cells = campaign.cells;
+    if let Some(store) = store {
+        store.close()?;
     }
-    let bar = ProgressBar::new(total).with_style(
+    let conclusion = Conclusion { header: &header, outcome: &outcome, elapsed: begun.elapsed() };
+    if let Some(dir) = args.out.as_ref().or(args.resume.as_ref()) {
+        write_out(dir, &cells, &conclusion, &baseline)?;
+    }
+    conclude(&args.report, &conclusion)
+}
+
+/// A progress bar over the runs that are left.
+fn bar(header: &Header, known: &Known) -> ProgressBar {
+    let left = chunks(&header.cells).into_iter().enumerate();
+    let left = left.filter(|(i, _)| header.shard.has(*i) && !known.chunks.contains(i));
+    let total = left.map(|(_, chunk)| chunk.seeds.end - chunk.seeds.start).sum();
+    ProgressBar::new(total).with_style(
         // The template is ours and constant: the first run shows that it parses.
         ProgressStyle::with_template("{bar:30} {pos}/{len} runs  {per_sec}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let done = AtomicU64::new(0);
-    let begun = Instant::now();
-    let campaign = Campaign {
-        cells,
-        jobs: jobs(args.jobs),
-        clock: &|| begun.elapsed(),
-        progress: &|n| bar.set_position(done.fetch_add(n, Ordering::Relaxed) + n),
-        cancelled: &|| false,
-    };
-    let rows = campaign.run();
-    bar.finish_and_clear();
-    let rows = rows?;
-    let results: Vec<(&Cell, &Row)> = campaign.cells.iter().zip(&rows).collect();
-    let text = match args.format {
-        Format::Text => table::text(&results, begun.elapsed()),
-        Format::Json => table::json(&results),
-    };
-    // A reader who went away has seen enough.
-    let _ = writeln!(anstream::stdout(), "{text}");
-    if let Some(dir) = &args.out {
-        write_out(dir, &results)?;
-    }
-    Ok(Exit::of(rows.iter().filter_map(Row::worst).min()))
+    )
 }
 
 fn cells(args: &RunArgs) -> Result<Vec<Cell>, Problem> {
@@ -96,36 +121,38 @@ fn cells(args: &RunArgs) -> Result<Vec<Cell>, Problem> {
     Ok(cells)
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::usage(
-        format!("cannot write {}: {error}", path.display()),
-        "give --out a folder that you may write to",
-    )
-}
-
-fn write_out(dir: &Path, results: &[(&Cell, &Row)]) -> Result<(), Problem> {
+/// The rows, and identity and trace of what was found: made again by a resumed campaign.
+fn write_out(
+    dir: &Path,
+    cells: &[Cell],
+    conclusion: &Conclusion<'_>,
+    baseline: &Baseline,
+) -> Result<(), Problem> {
     let write = |name: String, text: String| {
         let path = dir.join(name);
-        fs::write(&path, text).map_err(|e| cannot_write(&path, &e))
+        fs::write(&path, text).map_err(|e| {
+            Problem::usage(
+                format!("cannot write {}: {e}", path.display()),
+                "give --out a folder that you may write to",
+            )
+        })
     };
-    write("rows.json".to_owned(), table::json(results))?;
-    for (cell, row) in results {
-        for finding in &row.unexpected {
+    write("rows.json".to_owned(), table::json(conclusion, baseline))?;
+    for (cell, (id, row)) in cells.iter().zip(conclusion.rows()) {
+        for finding in shown(row) {
             let prepared = Prepared::new(&cell.scenario, &cell.policy, &cell.release)?;
             let keep = Keep { trace: true, points: false };
             let (binding, seed, schedule) = (cell.binding, finding.seed, &finding.schedule);
-            let report = one::run_scheduled(&prepared, binding, seed, None, schedule, keep);
-            let identity = Identity {
-                schedule: schedule.clone(),
-                ..one::identity(&prepared, binding, seed, None)
-            };
-            let stem = format!(
-                "{}-{}-{}-{}",
-                cell.scenario.name,
-                cell.policy.name,
-                cell.binding.as_str(),
-                finding.seed
-            );
+            let plan = Plan { faults: finding.plan.clone() };
+            let drawn = (!plan.is_empty()).then_some(&plan);
+            let report = one::run_scheduled(&prepared, binding, seed, drawn, schedule, keep);
+            let identity = finding.identity(id);
+            let mut stem =
+                format!("{}-{}-{}-{seed}", id.scenario, id.policy, cell.binding.as_str());
+            if !plan.is_empty() {
+                // One seed may break several properties, each by a plan of its own.
+                stem.push_str(&format!("-{}", finding.what));
+            }
             let json = serde_json::to_string_pretty(&identity).unwrap_or_default();
             write(format!("{stem}.json"), json)?;
             write(format!("{stem}.trace"), trace::to_text(&identity, &report.events))?;
