@@ -3,6 +3,7 @@
 use std::fmt;
 
 use castoff_ports::cinder::{AttachStatus, VolumeStatus};
+use castoff_ports::journal::JournalStep;
 use castoff_ports::novadb::EventResult;
 use castoff_ports::{
     AttachmentId, BdmId, CallCx, DeviceName, InstanceId, Iqn, Lun, Portal, Process, RequestId, Sid,
@@ -312,6 +313,22 @@ pub enum Fact {
         /// How often it had been started.
         incarnation: u32,
     },
+    /// nova database: a row of instance_system_metadata was written or deleted.
+    SystemMetadata {
+        /// The server.
+        instance: InstanceId,
+        /// The row's key.
+        key: String,
+        /// True when it is there now.
+        present: bool,
+    },
+    /// host: castoff's journal.
+    Journal {
+        /// The volume.
+        volume: VolumeId,
+        /// How far its detach has come; none when the entry was removed.
+        step: Option<JournalStep>,
+    },
     /// A guest's write was acknowledged to it, or failed.
     GuestWrite {
         /// The guest.
@@ -342,6 +359,7 @@ impl Fact {
             Fact::BdmCreated { .. }
             | Fact::BdmDestroyed { .. }
             | Fact::EventFinished { .. }
+            | Fact::SystemMetadata { .. }
             | Fact::FaultCreated { .. } => "nova-db",
             Fact::MessageQueued { .. }
             | Fact::MessageDelivered { .. }
@@ -352,6 +370,7 @@ impl Fact {
             | Fact::NodeNew { .. }
             | Fact::NodeDeleted { .. } => "iscsi",
             Fact::Crypt { .. }
+            | Fact::Journal { .. }
             | Fact::DeviceUp { .. }
             | Fact::DeviceGone { .. }
             | Fact::LockTaken { .. }
@@ -413,6 +432,8 @@ impl Fact {
             | Fact::Notified { .. }
             | Fact::LockTaken { .. }
             | Fact::LockAwaited { .. }
+            | Fact::SystemMetadata { .. }
+            | Fact::Journal { .. }
             | Fact::ProcessDied { .. } => None,
         }
     }
@@ -451,6 +472,8 @@ impl Fact {
             | Fact::Notified { .. }
             | Fact::LockTaken { .. }
             | Fact::LockAwaited { .. }
+            | Fact::SystemMetadata { .. }
+            | Fact::Journal { .. }
             | Fact::ProcessDied { .. } => None,
         }
     }
@@ -539,6 +562,12 @@ impl fmt::Display for Fact {
             }
             Fact::DiskConfigured { target, present, .. } => {
                 write!(f, "persistent config {} {target}", if *present { "has" } else { "lost" })
+            }
+            Fact::SystemMetadata { key, present, .. } => {
+                write!(f, "system_metadata {key} {}", if *present { "written" } else { "deleted" })
+            }
+            Fact::Journal { volume, step } => {
+                write!(f, "journal: volume {volume} {}", step.map_or("done", JournalStep::as_str))
             }
             Fact::GuestWrite { volume, served_by, seq, cached, .. } => match served_by {
                 Some(v) if v == volume && !cached => write!(f, "guest write {seq} to {volume}"),

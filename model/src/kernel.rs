@@ -9,6 +9,7 @@
 //! - `sysfs`: what os-brick reads and writes in sysfs, udev's links, `blockdev`, `scsi_id`.
 //! - `multipath`: device-mapper maps over several paths, and multipathd.
 //! - `crypt`: LUKS mappings that cryptsetup opened over a disk.
+//! - `journal`: castoff's own files on the host.
 //! - `block_io`: where a read or write of an open disk ends up now; the page cache.
 
 use std::time::Duration;
@@ -28,6 +29,7 @@ mod block_io;
 mod crypt;
 mod disk_name;
 mod iscsiadm;
+mod journal;
 mod multipath;
 mod sysfs;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod tests;
 
 pub use block_io::Written;
 use disk_name::write_disk_name;
+pub use journal::Journal;
 pub use multipath::DmMap;
 
 /// Initiator name of the compute host unless a scenario sets another (Debian's form).
@@ -166,6 +169,8 @@ pub struct Kernel {
     /// `/etc/multipath/wwids`.
     wwids: Vec<String>,
     discoveries: Vec<Discovery>,
+    /// castoff's own files.
+    pub journal: Journal,
     next_sid: u32,
     next_host: u32,
     next_generation: u32,
@@ -188,6 +193,7 @@ impl Kernel {
             crypts: Vec::new(),
             wwids: Vec::new(),
             discoveries: Vec::new(),
+            journal: Journal::default(),
             next_sid: 1,
             next_host: FIRST_SCSI_HOST,
             next_generation: 1,

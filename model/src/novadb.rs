@@ -5,11 +5,12 @@
 //! row is never read again); rows of actions, events and faults grow until somebody archives them.
 //!
 //! - `archive`: what a long-lived cloud drops of its past.
+//! - `metadata`: instance_system_metadata.
 //! - `servers`: writes of an instance, and what only the API shows of it.
 
 use castoff_ports::novadb::{
     Bdm, BdmCreate, BdmUpdate, Call, EventFinish, EventResult, Instance, Reply, ServerDetails,
-    Service, SourceType,
+    Service, SourceType, SystemMetadata,
 };
 use castoff_ports::{BdmId, HostName, InstanceId, Refusal, RequestId, SimTime, VolumeId};
 
@@ -17,6 +18,7 @@ use crate::fact::{Fact, Facts};
 use crate::world::Step;
 
 mod archive;
+mod metadata;
 mod servers;
 
 /// A row of `instance_actions`.
@@ -75,6 +77,7 @@ pub struct NovaDb {
     actions: Vec<ActionRow>,
     events: Vec<EventRow>,
     faults: Vec<FaultRow>,
+    system_metadata: Vec<(InstanceId, SystemMetadata)>,
 }
 
 impl NovaDb {
@@ -242,6 +245,16 @@ impl NovaDb {
                 Ok(Reply::InstancesByProject(self.by_project(c.project.as_ref())))
             }
             Call::ServicesAll(_) => Ok(Reply::ServicesAll(self.services.clone())),
+            Call::SystemMetadataGet(c) => {
+                Ok(Reply::SystemMetadataGet(self.system_metadata(&c.instance)))
+            }
+            Call::SystemMetadataSet(c) => {
+                self.system_metadata_set(step, c).map(Reply::SystemMetadataSet)
+            }
+            Call::SystemMetadataDelete(c) => {
+                self.system_metadata_delete(step.facts, &c.instance, &c.key);
+                Ok(Reply::SystemMetadataDelete(()))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! - [`request`]: caller, server, policy, and how an exception becomes a status.
 //! - [`volume_attachments`]: the controller: the checks of the API and every status of matrix A16.
 //! - [`compute_api`]: `nova.compute.api.API`, detach.
+//! - `begin`: os-begin_detaching whose outcome is not known.
 //! - [`attach`]: its attach half, with the conductor's steps.
 //! - [`shelved`]: servers without a host: nova-api does it all.
 //! - [`cells_api`]: `ComputeCellsAPI`, where cells v1 is configured.
@@ -17,6 +18,7 @@ use crate::context::{Context, NovaProcess};
 use crate::middleware::auth_token;
 
 pub mod attach;
+mod begin;
 pub mod cells_api;
 pub mod compute_api;
 pub mod instance_actions;

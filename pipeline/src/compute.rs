@@ -7,6 +7,9 @@
 //! - [`pause`]: pause, unpause, suspend and resume.
 //! - [`mod@init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
+//! - `fence`, `journal`, `rollback`: a cast counts once; how far it came; giving everything back.
+//! - `stale`: attachments of cinder that no BDM names.
+//! - [`mod@reconcile`]: takes up what was left unfinished, where the policy has it.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
 
 use castoff_ports::{Port, rpc};
@@ -15,16 +18,22 @@ use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 
 pub use init_host::init_host;
+pub use reconcile::reconcile;
 
 pub mod block_device;
 pub mod block_device_attach;
 pub mod dangling;
 pub mod delete;
+mod fence;
 pub mod init_host;
+mod journal;
 pub mod manager;
 pub mod pause;
 pub mod power;
+pub mod reconcile;
+mod rollback;
 pub mod shelve;
+mod stale;
 
 /// Runs one message, in the name of the user whose request it carries.
 ///

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use castoff_ports::keystone::CreateToken;
 use castoff_ports::trace::Note;
-use castoff_ports::{Failure, Operation, Port, Secret, SimTime};
+use castoff_ports::{Failure, Operation, Port, RequestId, Secret, SimTime, VolumeId};
 
 use crate::conf::Conf;
 use crate::policy::Policy;
@@ -20,13 +20,23 @@ pub struct NovaProcess {
     service_token: RefCell<Option<(Secret, SimTime)>>,
     /// os-brick's ISCSI_SUPPORTS_MANUAL_SCAN.
     manual_scan: Cell<bool>,
+    /// Volumes that the reconciler's last pass found `detaching` and nobody's.
+    deserted: RefCell<Vec<VolumeId>>,
+    /// Detaches whose message is being worked on.
+    working: RefCell<Vec<(VolumeId, RequestId)>>,
 }
 
 impl NovaProcess {
     /// A process that has just been started.
     pub fn new(conf: Rc<Conf>) -> NovaProcess {
         let manual_scan = Cell::new(conf.iscsiadm_manual_scan);
-        NovaProcess { conf, service_token: RefCell::default(), manual_scan }
+        NovaProcess {
+            conf,
+            service_token: RefCell::default(),
+            manual_scan,
+            deserted: RefCell::default(),
+            working: RefCell::default(),
+        }
     }
 
     /// Its configuration.
@@ -37,6 +47,40 @@ impl NovaProcess {
     /// Whether iscsid leaves scanning to os-brick, as far as this process knows.
     pub fn manual_scan(&self) -> bool {
         self.manual_scan.get()
+    }
+
+    /// False when this message is being worked on already.
+    pub(crate) fn start_working(&self, message: (VolumeId, RequestId)) -> bool {
+        let mut working = self.working.borrow_mut();
+        let new = !working.contains(&message);
+        if new {
+            working.push(message);
+        }
+        new
+    }
+
+    /// The message is done with.
+    pub(crate) fn stop_working(&self, message: &(VolumeId, RequestId)) {
+        self.working.borrow_mut().retain(|m| m != message);
+    }
+
+    /// Takes note of whether a volume looks deserted; true when it did the last time too.
+    pub(crate) fn seen_deserted(&self, volume: &VolumeId, now: bool) -> bool {
+        let mut deserted = self.deserted.borrow_mut();
+        let before = deserted.iter().position(|v| v == volume);
+        match (before, now) {
+            (None, true) => deserted.push(volume.clone()),
+            (Some(at), false) => {
+                deserted.swap_remove(at);
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+        before.is_some()
+    }
+
+    /// nova's own token may have been revoked: the next call asks for a new one.
+    pub(crate) fn forget_service_token(&self) {
+        self.service_token.replace(None);
     }
 
     /// What the last connect learnt about manual scans.

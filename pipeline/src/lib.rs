@@ -36,13 +36,14 @@ pub mod compute;
 pub mod conf;
 pub mod context;
 pub mod error;
+pub mod intent;
 pub mod middleware;
 pub mod policy;
 pub mod virt;
 pub mod volume_api;
 
 pub use api::nova_api;
-pub use compute::{init_host, nova_compute};
+pub use compute::{init_host, nova_compute, reconcile};
 pub use conf::{ComputeDriver, Conf, ServiceUser};
 pub use context::{Context, NovaProcess};
 pub use error::NovaError;

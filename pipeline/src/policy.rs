@@ -120,6 +120,37 @@ pub enum RemovalWait {
     },
 }
 
+/// What nova-api makes of an os-begin_detaching that was not answered, or with 500 or 504.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostReply {
+    /// cinderclient asks again, and is refused with what it has done itself (F06).
+    Repeat,
+    /// Looks at the volume before it says anything.
+    LookUp,
+}
+
+/// When a failed detach is rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rollback {
+    /// Whenever guest or host fail: the volume may be `in-use` with nothing left of it (S14).
+    AnyFailure,
+    /// Only while the guest is known to have the disk, and its config is given back too; once the
+    /// guest has let go there is only the way forward.
+    DiskInGuest,
+}
+
+/// What nova makes of a look that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailedLook {
+    /// What was looked for is not there.
+    NotThere,
+    /// Nothing is known, which is an error.
+    Error,
+}
+
 /// Every decision of the pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -212,6 +243,34 @@ pub struct Policy {
     pub removal_wait: RemovalWait,
     /// os-brick's limit for any other command, in seconds (3c15f88).
     pub command_timeout_s: Option<u32>,
+
+    /// nova-api writes what it is about to detach into instance_system_metadata, before
+    /// os-begin_detaching, and nova-compute acts on a cast only while that row names its request.
+    /// So a cast that was lost, or never sent, is noticed (F07, F08), and one that comes late or
+    /// twice does nothing (F08, F09).
+    pub detach_intent: bool,
+    /// How an unknown outcome of os-begin_detaching is settled (F06).
+    pub begin_lost_reply: LostReply,
+    /// A journal on the compute host says how far each detach has come: one that was cut short
+    /// goes on from there instead of staying `detaching` for ever (F11, F13, F14, F17, F25).
+    pub detach_journal: bool,
+    /// Seconds between two passes of the reconciler, which takes up what intents and journal show
+    /// to be unfinished; none: nobody does (properties L2 and L4).
+    pub reconcile_period_s: Option<u32>,
+    /// When os-roll_detaching is called (properties S13 and S14).
+    pub rollback: Rollback,
+    /// A domain XML that could not be read (F31): nova takes the disk for gone and disconnects it
+    /// under the guest.
+    pub unreadable_xml: FailedLook,
+    /// A discovery database that could not be read: os-brick skips the whole disconnect in silence,
+    /// and the volume is unmapped under its disk.
+    pub unreadable_discoverydb: FailedLook,
+    /// Looks once more that the host has no disk of the volume before cinder unmaps it (property
+    /// S02; os-brick bug 1732199).
+    pub confirm_disconnect: bool,
+    /// A detach deletes attachments of this server and volume that no BDM names (nova bugs 1960401
+    /// and 2019078): they would keep the volume `in-use` for ever.
+    pub delete_stale_attachments: bool,
 }
 
 /// A policy and a release that cannot work together.

@@ -208,6 +208,31 @@ pub async fn get_encryption_metadata(
     }
 }
 
+/// os-begin_detaching, asked again only where it cannot have taken effect.
+pub(crate) async fn begin_detaching_once(
+    cx: &Context<'_>,
+    volume_id: &VolumeId,
+) -> Result<(), Failure> {
+    let service_token = cx.service_token().await?;
+    let auth = Auth { token: cx.port.cx.auth.token.clone(), service_token };
+    let port = cx.port.with_auth(auth);
+    let mut left = cx.policy().http_retries;
+    loop {
+        match port.call(BeginDetaching { volume_id: volume_id.clone() }).await {
+            Err(Failure::Unreachable { .. }) if left > 0 => {
+                left -= 1;
+                cx.port.sleep(CONNECT_RETRY_DELAY).await?;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What nova makes of a failed call about a volume.
+pub(crate) fn volume_error(volume_id: &VolumeId, failure: Failure) -> NovaError {
+    About::Volume(volume_id).translate(failure)
+}
+
 /// `API.initialize_connection`: the connector is stashed in the reply (nova bug 1452032).
 pub async fn initialize_connection(
     cx: &Context<'_>,

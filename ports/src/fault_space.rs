@@ -23,7 +23,9 @@ fn only_reads(operation: &str) -> bool {
     const VERBS: [&str; 8] =
         ["Show", "Get", "List", "Validate", "Bdms", "BdmBy", "Lookup", "XmlDesc"];
     let name = operation.split("::").nth(1).unwrap_or_default();
-    name == "IsPersistent" || VERBS.iter().any(|verb| name.starts_with(verb))
+    name == "IsPersistent"
+        || name == "SystemMetadataGet"
+        || VERBS.iter().any(|verb| name.starts_with(verb))
 }
 
 /// Looks into sysfs and /dev: they run no command that could fail.
@@ -71,6 +73,11 @@ pub fn kinds_for(operation: &str) -> Vec<FaultKind> {
         "novadb" | "libvirt" if only_reads(operation) => vec![FaultKind::Unreachable],
         "rpc" | "novadb" | "libvirt" => vec![FaultKind::Unreachable, FaultKind::ReplyLost],
         "iscsi" => vec![FaultKind::CommandFails { exit: 1 }],
+        // A file system that is full or read-only (EIO, ENOSPC); a write may have happened.
+        "host" if operation == "host::JournalRead" => vec![FaultKind::Unreachable],
+        "host" if operation.starts_with("host::Journal") => {
+            vec![FaultKind::Unreachable, FaultKind::ReplyLost]
+        }
         "host" if LOOKS.contains(&operation) => Vec::new(),
         "host" => vec![FaultKind::CommandFails { exit: 1 }],
         "runtime" if operation == "runtime::Lock" => vec![FaultKind::Unreachable],

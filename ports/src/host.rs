@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::iscsi::CommandOutput;
-use crate::{DeviceName, Hctl, Iqn, Lun, Portal, Sid};
+use crate::journal::JournalEntry;
+use crate::{DeviceName, Hctl, InstanceId, Iqn, Lun, Portal, Sid, VolumeId};
 
 /// A SCSI disk of an iSCSI session, from sysfs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +163,20 @@ crate::operations!(Host, "host", {
         /// `mpatha`.
         map: String,
     } -> CommandOutput;
+    /// Every entry of castoff's journal on this host, by volume and server.
+    JournalRead {} -> Vec<JournalEntry>;
+    /// Writes one entry in the place of that volume's and server's, durably before it answers.
+    JournalWrite {
+        /// The entry.
+        entry: Box<JournalEntry>,
+    } -> ();
+    /// Removes one entry; it need not exist.
+    JournalRemove {
+        /// Its volume.
+        volume_id: VolumeId,
+        /// Its server.
+        instance: InstanceId,
+    } -> ();
 });
 
 impl Call {
@@ -222,6 +237,11 @@ impl Call {
             Call::MultipathdAddPath(c) => format!("multipathd add path /dev/{}", c.device),
             Call::MultipathdDelPath(c) => format!("multipathd del path /dev/{}", c.device),
             Call::MultipathdDelMap(c) => format!("multipathd del map {}", c.map),
+            Call::JournalRead(_) => "read the journal".to_owned(),
+            Call::JournalWrite(c) => {
+                format!("journal volume {} {}", c.entry.volume_id, c.entry.step.as_str())
+            }
+            Call::JournalRemove(c) => format!("journal volume {} done", c.volume_id),
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod fault_space;
 pub mod host;
 pub mod ids;
 pub mod iscsi;
+pub mod journal;
 pub mod keystone;
 pub mod libvirt;
 pub mod nova;

@@ -204,6 +204,17 @@ pub enum EventResult {
     Error,
 }
 
+/// A row of `instance_system_metadata`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemMetadata {
+    /// Up to 255 characters.
+    pub key: String,
+    /// Up to 255 characters.
+    pub value: String,
+    /// created_at: by the database's clock, which the hosts of a cloud share.
+    pub created_at: SimTime,
+}
+
 /// What to change in a BDM; `None` leaves the column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BdmUpdate {
@@ -325,6 +336,27 @@ crate::operations!(NovaDb, "novadb", {
         /// The server.
         instance: InstanceId,
     } -> Vec<crate::nova::InstanceAction>;
+    /// The rows of instance_system_metadata of a server.
+    SystemMetadataGet {
+        /// The server.
+        instance: InstanceId,
+    } -> Vec<SystemMetadata>;
+    /// Writes one row of instance_system_metadata, over the one of the same key.
+    SystemMetadataSet {
+        /// The server.
+        instance: InstanceId,
+        /// Up to 255 characters.
+        key: String,
+        /// Up to 255 characters.
+        value: String,
+    } -> ();
+    /// Deletes one row of instance_system_metadata; it need not exist.
+    SystemMetadataDelete {
+        /// The server.
+        instance: InstanceId,
+        /// Its key.
+        key: String,
+    } -> ();
     /// Service.get_by_compute_host and servicegroup.service_is_up.
     ServiceByHost {
         /// The compute host.
@@ -381,6 +413,9 @@ impl Call {
                 c.project.as_ref().map_or("-", ProjectId::as_str)
             ),
             Call::ServicesAll(_) => "ServiceList.get_all".to_owned(),
+            Call::SystemMetadataGet(c) => format!("Instance.system_metadata {}", c.instance),
+            Call::SystemMetadataSet(c) => format!("Instance.system_metadata[{}] =", c.key),
+            Call::SystemMetadataDelete(c) => format!("del Instance.system_metadata[{}]", c.key),
         }
     }
 }

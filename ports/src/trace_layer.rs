@@ -130,7 +130,10 @@ pub fn summary(reply: &Reply) -> String {
             novadb::Reply::GetServerDetails(d) => d.name.clone(),
             novadb::Reply::InstanceSave(()) => "ok".to_owned(),
             novadb::Reply::ServiceByHost(s) => if s.up { "up" } else { "down" }.to_owned(),
-            novadb::Reply::BdmSave(())
+            novadb::Reply::SystemMetadataGet(l) => format!("{} rows", l.len()),
+            novadb::Reply::SystemMetadataSet(())
+            | novadb::Reply::SystemMetadataDelete(())
+            | novadb::Reply::BdmSave(())
             | novadb::Reply::BdmDestroy(())
             | novadb::Reply::InstanceDestroy(())
             | novadb::Reply::ActionStart(())
@@ -251,7 +254,10 @@ pub fn summary(reply: &Reply) -> String {
             host::Reply::MultipathHolder(h) | host::Reply::DmName(h) | host::Reply::SysfsWwn(h) => {
                 h.clone().unwrap_or_else(|| "none".to_owned())
             }
-            host::Reply::UnlinkByIdLinks(()) => "ok".to_owned(),
+            host::Reply::JournalRead(l) => format!("{} entries", l.len()),
+            host::Reply::UnlinkByIdLinks(())
+            | host::Reply::JournalWrite(())
+            | host::Reply::JournalRemove(()) => "ok".to_owned(),
         },
         Reply::Runtime(r) => match r {
             runtime::Reply::Sleep(()) => "slept".to_owned(),

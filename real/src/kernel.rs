@@ -81,7 +81,12 @@ pub(crate) async fn call(
             })
         }
         // The guard lets no LUKS mapping be made or closed on a real host.
-        Call::CryptsetupOpen(_) | Call::CryptsetupClose(_) => {
+        // The journal's calls never come here: the host's entry answers them.
+        Call::CryptsetupOpen(_)
+        | Call::CryptsetupClose(_)
+        | Call::JournalRead(_)
+        | Call::JournalWrite(_)
+        | Call::JournalRemove(_) => {
             return Err(Refusal::Unsupported { operation: call.name().to_owned() }.into());
         }
         Call::MultipathHolder(c) => Reply::MultipathHolder(sysfs.holder(&c.device)),

@@ -12,6 +12,7 @@
 //! - `hypervisor`, `libvirt_error`, `domain_xml`, `waiters`, `events`: libvirt; only `events` has
 //!   unsafe code.
 //! - `initiator`, `kernel`, `sysfs`, `command`: iscsiadm, block devices, sysfs and udev's links.
+//! - `journal`: castoff's own files.
 //! - `locks`: in-process locks and the lock files that os-brick uses too.
 //! - [`leftovers`]: what a finished detach must not leave on the host.
 //! - [`prerequisites`]: what the host needs, and how to install what it lacks.
@@ -33,6 +34,7 @@ mod events;
 mod guard;
 mod hypervisor;
 mod initiator;
+mod journal;
 mod kernel;
 pub mod leftovers;
 mod libvirt_error;

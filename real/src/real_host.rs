@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use castoff_ports::{Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, runtime};
+use castoff_ports::{
+    Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, host, runtime,
+};
 
 use crate::command::errno_text;
 use crate::guard::Guard;
 use crate::hypervisor::{Hypervisor, find_domain};
+use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::sysfs::Sysfs;
 use crate::timing::{Timing, Timings};
@@ -22,6 +25,7 @@ pub struct RealHost {
     pub(crate) guard: Guard,
     pub(crate) sysfs: Sysfs,
     locks: Locks,
+    journal: Journal,
     pub(crate) command_timeout: Duration,
     started: Instant,
     timings: RefCell<Timings>,
@@ -36,12 +40,13 @@ impl RealHost {
         if let Err(e) = std::fs::create_dir_all(&lock_path) {
             return Err(RealError::LockDirectory { path: lock_path, message: errno_text(&e) });
         }
+        let journal = Journal::new(lock_path.join("journal"));
         let guard = Guard { domains: config.domains, targets: config.targets };
         let hypervisor = Arc::new(Hypervisor::connect(&config.uri)?);
         let (sysfs, locks) = (Sysfs::of_this_host(), Locks::new(lock_path));
         let (command_timeout, started) = (config.command_timeout, Instant::now());
         let timings = RefCell::default();
-        Ok(RealHost { hypervisor, guard, sysfs, locks, command_timeout, started, timings })
+        Ok(RealHost { hypervisor, guard, sysfs, locks, journal, command_timeout, started, timings })
     }
 
     /// The UUID of the domain with this name, or with this UUID, at a libvirt URI: what goes into
@@ -92,6 +97,16 @@ impl RealHost {
             Call::Iscsi(c) => {
                 self.guard.iscsi(&c)?;
                 initiator::call(c, limit).await.map(Reply::Iscsi)
+            }
+            Call::Host(host::Call::JournalRead(_)) => {
+                self.journal.read().map(|e| Reply::Host(host::Reply::JournalRead(e)))
+            }
+            Call::Host(host::Call::JournalWrite(c)) => {
+                self.journal.write(&c.entry).map(|()| Reply::Host(host::Reply::JournalWrite(())))
+            }
+            Call::Host(host::Call::JournalRemove(c)) => {
+                let removed = self.journal.remove(&c.volume_id, &c.instance);
+                removed.map(|()| Reply::Host(host::Reply::JournalRemove(())))
             }
             Call::Host(c) => {
                 let presence = self.guard.host(&c, &self.sysfs)?;
@@ -166,6 +181,7 @@ pub(crate) mod tests {
             },
             sysfs: machine.sysfs(),
             locks: Locks::new(machine.root().to_owned()),
+            journal: Journal::new(machine.root().join("journal")),
             command_timeout: Duration::from_secs(30),
             started: Instant::now(),
             timings: RefCell::default(),

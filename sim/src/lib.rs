@@ -8,6 +8,7 @@
 //! - [`actors`]: what users do, on any binding.
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
+//! - [`standing`]: whether anything has moved.
 //! - [`schedule`]: every order of a run.
 //! - [`campaign`]: many runs, in rows.
 //! - [`suite`][]: `castoff::scenario("…").policy("…").seeds(0..100).check()`.
@@ -35,4 +36,5 @@ pub mod rng;
 pub mod run;
 pub mod schedule;
 pub mod shrink;
+pub mod standing;
 pub mod suite;

@@ -176,6 +176,7 @@ pub fn run_scheduled(
                 keep.points,
             )
             .following(schedule);
+            direct.start_periods(&prepared.policy);
             let mut report = play(&mut direct, prepared, scripts);
             report.choices = direct.core().choices();
             report

@@ -113,6 +113,9 @@ impl Cloud {
         let ground = Rc::new(Ground(cloud.clone()));
         *cloud.faults.borrow_mut() = Some(Rc::new(FaultLayer::new(ground, plan, Trace::off())));
         spawn_local(timers(cloud.clone()));
+        if let Some(seconds) = cloud.conf.policy.reconcile_period_s {
+            cloud.start_passes(Duration::from_secs(seconds.into()));
+        }
         cloud
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::World;
-use castoff_pipeline::{init_host, nova_compute};
+use castoff_pipeline::{init_host, nova_compute, reconcile};
 use castoff_ports::{Auth, CallCx, Process, Refusal, Reply, RequestId, rpc};
 use castoff_sim::latency;
 use tokio::task::spawn_local;
@@ -29,6 +29,30 @@ impl Cloud {
             let waiting = cloud.world.borrow().broker.queued();
             for _ in 0..waiting {
                 cloud.schedule_delivery();
+            }
+            cloud.start_passes(Duration::ZERO);
+        });
+    }
+
+    /// The periodic task of nova-compute, where the policy has one; its first pass is `after` from
+    /// now. It is no task that a crash must end: it looks whether its process still lives.
+    pub(super) fn start_passes(self: &Rc<Self>, mut after: Duration) {
+        let nova = self.process(Process::NovaCompute);
+        let Some(seconds) = nova.conf().policy.reconcile_period_s else { return };
+        let cloud = self.clone();
+        spawn_local(async move {
+            loop {
+                cloud.clock.sleep(after).await;
+                let same = Rc::ptr_eq(&nova, &cloud.process(Process::NovaCompute));
+                if !same || cloud.is_dead(Process::NovaCompute) {
+                    return;
+                }
+                let port = cloud.port(Process::NovaCompute, STARTING, Auth::default());
+                let nova = nova.clone();
+                let pass = async move { reconcile(&nova, &port).await };
+                // A crash aborts it; the next look at the process ends this loop then.
+                let _ = cloud.spawn(Process::NovaCompute, STARTING, pass).await;
+                after = Duration::from_secs(seconds.into());
             }
         });
     }

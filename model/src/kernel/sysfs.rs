@@ -51,6 +51,12 @@ impl Kernel {
                 Reply::MultipathHolder(self.map_over(&c.device).map(|m| m.dm.to_string()))
             }
             Call::UnlinkByIdLinks(_) => Reply::UnlinkByIdLinks(()),
+            Call::JournalRead(_) => Reply::JournalRead(self.journal.entries().to_vec()),
+            Call::JournalWrite(c) => Reply::JournalWrite(self.journal.write(step.facts, *c.entry)),
+            Call::JournalRemove(c) => {
+                self.journal.remove(step.facts, &c.volume_id, &c.instance);
+                Reply::JournalRemove(())
+            }
             Call::TargetHctl(c) => Reply::TargetHctl({
                 let sid = self.sessions.iter().find(|s| s.iqn == c.iqn).map(|s| s.sid);
                 sid.and_then(|sid| self.session_hctl(sid))

@@ -54,6 +54,7 @@ impl NovaDb {
         for id in bdms {
             self.bdm_destroy(facts, id);
         }
+        self.system_metadata_of_deleted(uuid);
         if let Some(at) = self.instances.iter().position(|i| i.uuid == *uuid) {
             self.instances.remove(at);
             self.details.remove(at);

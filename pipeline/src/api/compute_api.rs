@@ -8,11 +8,11 @@ use castoff_ports::novadb::{ActionStart, Instance, ServiceByHost, VmState};
 use castoff_ports::rpc::{Cast, Method};
 use castoff_ports::{HostName, InstanceId};
 
-use super::shelved;
+use super::{begin, shelved};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::middleware::auth_token::Caller;
-use crate::volume_api;
+use crate::{intent, volume_api};
 
 /// `API.detach_volume`.
 pub async fn detach_volume(
@@ -28,8 +28,11 @@ pub async fn detach_volume(
         return shelved::detach_volume(cx, instance, volume).await;
     }
     let host = check_instance_host(cx, instance).await?;
+    intent::write(cx, &instance.uuid, &volume.id).await?;
     check_and_begin_detach(cx, volume, &instance.uuid).await?;
-    record_action_start(cx, &instance.uuid, "detach_volume").await?;
+    if let Err(e) = record_action_start(cx, &instance.uuid, "detach_volume").await {
+        return Err(take_back(cx, volume, &instance.uuid, e).await);
+    }
     let method = Method::DetachVolume {
         instance: instance.uuid.clone(),
         volume_id: volume.id.clone(),
@@ -41,7 +44,31 @@ pub async fn detach_volume(
             .map(|a| a.attachment_id.clone()),
     };
     cx.station("nova.compute.rpcapi.ComputeAPI.detach_volume");
-    Ok(cx.call(Cast { server: host, method }).await?)
+    match cx.call(Cast { server: host, method }).await {
+        // The intent stands: nova-compute's reconciler finds it.
+        Err(e) if cx.policy().detach_intent => {
+            cx.warning(format!("The cast to detach volume {} was not sent: {e}", volume.id));
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What nova-api has begun and cannot hand on is undone, where an intent says that it is its own.
+/// If that fails too, the intent stays and nova-compute carries the detach out.
+async fn take_back(
+    cx: &Context<'_>,
+    volume: &Volume,
+    instance: &InstanceId,
+    error: NovaError,
+) -> NovaError {
+    if cx.policy().detach_intent {
+        match volume_api::roll_detaching(cx, &volume.id).await {
+            Ok(()) => intent::clear(cx, instance, &volume.id, cx.port.cx.request).await,
+            Err(e) => cx.warning(format!("Volume {} stays detaching: failed to {e}", volume.id)),
+        }
+    }
+    error
 }
 
 /// `_check_and_begin_detach`; today only the second half.
@@ -54,7 +81,7 @@ pub async fn check_and_begin_detach(
     if cx.policy().check_detach {
         volume_api::check_detach(volume, instance)?;
     }
-    match volume_api::begin_detaching(cx, &volume.id).await {
+    match begin::begin_detaching(cx, volume, instance).await {
         // nova bug 1515637: cinder's 400 is a volume in the wrong state.
         Err(e @ NovaError::InvalidInput { .. }) => {
             Err(NovaError::InvalidVolume { volume: volume.id.clone(), reason: e.format_message() })

@@ -1,11 +1,12 @@
 //! `get_connector_properties`: what cinder is told of this host. And os-brick's two entrances.
 
-use castoff_ports::Iqn;
-use castoff_ports::cinder::{Connector, IscsiData};
-use castoff_ports::host::InitiatorName;
+use castoff_ports::cinder::{Connector, IscsiData, IscsiPath, TargetLun};
+use castoff_ports::host::{InitiatorName, SessionDevices};
+use castoff_ports::iscsi::Sessions;
+use castoff_ports::{DeviceName, Iqn};
 
 use super::execute::{OK, execute};
-use super::{BrickError, iscsi_v1_12, iscsi_v7, iscsi_v7_connect, multipath};
+use super::{BrickError, discovery, iscsi_v1_12, iscsi_v7, iscsi_v7_connect, multipath, parse};
 use crate::context::Context;
 use crate::policy::Brick;
 
@@ -75,6 +76,32 @@ pub async fn disconnect_volume(
         Brick::V1_12 => iscsi_v1_12::disconnect_volume(cx, data).await,
         Brick::V7 => iscsi_v7::disconnect_volume(cx, data, how).await,
     }
+}
+
+/// The disks of the volume that its sessions still hold.
+///
+/// # Errors
+/// When the host cannot tell.
+pub async fn devices_left(
+    cx: &Context<'_>,
+    data: &IscsiData,
+) -> Result<Vec<DeviceName>, BrickError> {
+    let targets = discovery::known_paths(cx, data, true).await?.unwrap_or_default();
+    let out = execute(cx, || Sessions {}, &[0, 21]).await?;
+    let sessions = parse::sessions(&out.stdout)?;
+    let mut left = Vec::new();
+    for IscsiPath { portal, iqn, lun } in targets {
+        for s in sessions.iter().filter(|s| s.portal == portal.as_str() && s.iqn == iqn.as_str()) {
+            let devices = cx.call(SessionDevices { sid: s.sid }).await?;
+            left.extend(
+                devices
+                    .into_iter()
+                    .filter(|d| lun == TargetLun::Number(d.hctl.lun))
+                    .map(|d| d.name),
+            );
+        }
+    }
+    Ok(left)
 }
 
 /// The name of os-brick's lock: a file lock has the prefix of its directory's users.

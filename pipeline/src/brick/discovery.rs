@@ -12,6 +12,7 @@ use super::execute::{OK, execute};
 use super::scsi::{Target, plain};
 use super::{BrickError, parse};
 use crate::context::Context;
+use crate::policy::FailedLook;
 
 /// `_get_all_targets`: the lists, or the one target.
 pub(super) fn all_targets(data: &IscsiData) -> Vec<IscsiPath> {
@@ -36,13 +37,16 @@ pub(super) async fn known_paths(
     if !data.paths.is_empty() {
         return Ok(Some(data.paths.clone()));
     }
-    let out = match execute(cx, || Discoverydb {}, OK).await {
+    let out = match execute(cx, || Discoverydb {}, accepted(cx)).await {
         Ok(out) => out,
         // os-brick turns this into TargetPortalNotFound where nobody catches it but the cleanup,
         // which then skips everything: the volume's device and session stay.
         Err(e) => {
             cx.error(format!("Exception encountered during portal discovery: {e}"));
-            return Ok(None);
+            return match cx.policy().unreadable_discoverydb {
+                FailedLook::NotThere => Ok(None),
+                FailedLook::Error => Err(e),
+            };
         }
     };
     let found = parse::discoverydb(&out.stdout, data.target_portal.as_str());
@@ -51,6 +55,14 @@ pub(super) async fn known_paths(
         return Ok(is_disconnect_call.then(|| vec![own(data)]));
     }
     Ok(Some(volume_paths(&found, data)))
+}
+
+/// An empty database is no failure, where failures count: iscsiadm then exits with 21.
+fn accepted(cx: &Context<'_>) -> &'static [i32] {
+    match cx.policy().unreadable_discoverydb {
+        FailedLook::NotThere => OK,
+        FailedLook::Error => &[0, 21],
+    }
 }
 
 /// `_get_ips_iqns_luns` of a connect: asks the target where cinder gave no lists.

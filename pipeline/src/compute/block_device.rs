@@ -5,15 +5,18 @@
 
 use std::pin::pin;
 
-use castoff_ports::cinder::{Connector, Volume};
+use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption, Volume};
+use castoff_ports::journal::JournalStep;
 use castoff_ports::novadb::{Bdm, SourceType};
 use castoff_ports::runtime::LockScope;
 use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, InstanceId, VolumeId};
 
+use super::{journal, rollback};
+use crate::brick::BrickError;
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::policy::VolumeApi;
+use crate::policy::{Rollback, VolumeApi};
 use crate::{virt, volume_api};
 
 /// A BDM with the driver class that its source_type chooses.
@@ -31,12 +34,13 @@ pub fn convert_volume(bdm: Bdm) -> DriverVolumeBlockDevice {
 }
 
 impl DriverVolumeBlockDevice {
-    /// `detach(destroy_bdm=True)`.
+    /// `detach(destroy_bdm=True)`, from where an earlier attempt has come to.
     pub async fn detach(
         &self,
         cx: &Context<'_>,
         instance: &InstanceId,
         attachment_id: Option<&AttachmentId>,
+        reached: JournalStep,
     ) -> Result<(), NovaError> {
         cx.station(match self.bdm.source_type {
             SourceType::Volume => "nova.virt.block_device.DriverVolumeBlockDevice.detach",
@@ -44,12 +48,18 @@ impl DriverVolumeBlockDevice {
             SourceType::Snapshot => "nova.virt.block_device.DriverVolSnapshotBlockDevice.detach",
             SourceType::Blank => "nova.virt.block_device.DriverVolBlankBlockDevice.detach",
         });
-        let body = pin!(self.do_detach(cx, instance, attachment_id));
+        let body = pin!(self.do_detach(cx, instance, attachment_id, reached));
         if !cx.policy().guard_connection {
             return body.await;
         }
         // A failure here is outside any rollback (F14).
-        let volume = volume_api::get_with_shared_targets(cx, &self.bdm.volume_id).await?;
+        let volume = match volume_api::get_with_shared_targets(cx, &self.bdm.volume_id).await {
+            // A volume that is gone has no backend to guard.
+            Err(NovaError::VolumeNotFound { .. }) if cx.policy().detach_journal => {
+                return body.await;
+            }
+            other => other?,
+        };
         guard_connection(cx, &volume, body).await
     }
 
@@ -58,12 +68,13 @@ impl DriverVolumeBlockDevice {
         cx: &Context<'_>,
         instance: &InstanceId,
         attachment_id: Option<&AttachmentId>,
+        reached: JournalStep,
     ) -> Result<(), NovaError> {
         let connector =
             if cx.policy().connector_first { Some(get_volume_connector(cx).await?) } else { None };
 
         cx.port.note(Note::Step(2, "driver_detach"));
-        self.driver_detach(cx, instance).await?;
+        self.driver_detach(cx, instance, reached).await?;
 
         // The row decides, not what the message said: a volume leaves the way it came.
         if let Some(attachment) = &self.bdm.attachment_id
@@ -95,46 +106,114 @@ impl DriverVolumeBlockDevice {
         &self,
         cx: &Context<'_>,
         instance: &InstanceId,
+        reached: JournalStep,
     ) -> Result<(), NovaError> {
         let volume_id = &self.bdm.volume_id;
-        match self.detach_from_host(cx, instance).await {
-            Ok(()) => Ok(()),
+        let (released, e) = match self.detach_from_host(cx, instance, reached).await {
+            Ok(()) => return Ok(()),
             // nova bug 1367964: an earlier attempt may have got this far.
-            Err(e @ NovaError::DiskNotFound { .. }) => {
+            Err((_, e @ NovaError::DiskNotFound { .. })) => {
                 cx.warning(format!(
                     "Ignoring DiskNotFound exception while detaching volume {volume_id}: failed \
                      to {e}"
                 ));
-                Ok(())
+                return Ok(());
             }
-            Err(e) => {
-                // nova bug 1750680: a guest's refusal is no crash of ours.
-                if matches!(e, NovaError::DeviceDetachFailed { .. }) {
-                    cx.warning(format!("Guest refused to detach volume {volume_id}"));
-                } else {
-                    cx.error(format!("Failed to detach volume {volume_id}: failed to {e}"));
-                }
+            Err(failed) => failed,
+        };
+        // nova bug 1750680: a guest's refusal is no crash of ours.
+        if matches!(e, NovaError::DeviceDetachFailed { .. }) {
+            cx.warning(format!("Guest refused to detach volume {volume_id}"));
+        } else {
+            cx.error(format!("Failed to detach volume {volume_id}: failed to {e}"));
+        }
+        match (cx.policy().rollback, released) {
+            (Rollback::AnyFailure, _) => {
                 // If this fails too its error is the one that is raised, and the volume stays.
                 volume_api::roll_detaching(cx, volume_id).await?;
                 Err(e)
             }
+            (Rollback::DiskInGuest, true) => Err(e),
+            (Rollback::DiskInGuest, false) => {
+                rollback::if_guest_keeps_it(cx, &self.bdm, instance, e).await?;
+                let encryption = self.encryption(cx).await?;
+                self.disconnect_from_host(cx, encryption.as_ref()).await
+            }
         }
     }
 
+    /// The error, and whether the guest had let go when it came.
     async fn detach_from_host(
         &self,
         cx: &Context<'_>,
         instance: &InstanceId,
-    ) -> Result<(), NovaError> {
+        reached: JournalStep,
+    ) -> Result<(), (bool, NovaError)> {
+        let encryption = match reached {
+            JournalStep::Disconnected | JournalStep::Unmapped => return Ok(()),
+            JournalStep::Released => self.encryption(cx).await.map_err(|e| (true, e))?,
+            JournalStep::Unplugging | JournalStep::GivenUp | JournalStep::RolledBack => {
+                self.detach_from_guest(cx, instance).await.map_err(|e| (false, e))?
+            }
+        };
+        self.disconnect_from_host(cx, encryption.as_ref()).await.map_err(|e| (true, e))
+    }
+
+    async fn detach_from_guest(
+        &self,
+        cx: &Context<'_>,
+        instance: &InstanceId,
+    ) -> Result<Option<Encryption>, NovaError> {
         if !virt::driver::instance_exists(cx, instance).await {
             cx.warning(format!("Detaching volume from unknown instance {instance}"));
         }
         let info = self.bdm.connection_info.as_ref();
-        let encryption = match info {
-            Some(info) => volume_api::get_encryption_metadata(cx, info).await?,
-            None => None,
-        };
-        virt::driver::detach_volume(cx, &self.bdm, info, instance, encryption.as_ref()).await
+        let encryption = self.encryption(cx).await?;
+        virt::driver::release_volume(cx, &self.bdm, info, instance, encryption.as_ref()).await?;
+        journal::write(cx, &self.bdm, JournalStep::Released).await?;
+        Ok(encryption)
+    }
+
+    async fn encryption(&self, cx: &Context<'_>) -> Result<Option<Encryption>, NovaError> {
+        let Some(info) = &self.bdm.connection_info else { return Ok(None) };
+        match volume_api::get_encryption_metadata(cx, info).await {
+            // Nothing of a volume that is gone can be decrypted any more.
+            Err(NovaError::VolumeNotFound { .. }) if cx.policy().detach_journal => Ok(None),
+            other => other,
+        }
+    }
+
+    /// The host's half. Cinder unmaps the volume after this: not before nothing of it is left.
+    pub(super) async fn disconnect_from_host(
+        &self,
+        cx: &Context<'_>,
+        encryption: Option<&Encryption>,
+    ) -> Result<(), NovaError> {
+        let info = self.bdm.connection_info.as_ref();
+        virt::driver::disconnect_volume(cx, &self.bdm.volume_id, info, encryption).await?;
+        if let Some(info) = info
+            && cx.policy().confirm_disconnect
+        {
+            confirm_disconnect(cx, info).await?;
+        }
+        journal::write(cx, &self.bdm, JournalStep::Disconnected).await
+    }
+}
+
+/// A disconnect that saw nothing to do says success too (os-brick bug 1732199).
+pub(super) async fn confirm_disconnect(
+    cx: &Context<'_>,
+    info: &ConnectionInfo,
+) -> Result<(), NovaError> {
+    // Another server here may use a multiattach volume.
+    if info.multiattach {
+        return Ok(());
+    }
+    match virt::driver::devices_left(cx, info).await?.first() {
+        None => Ok(()),
+        Some(device) => {
+            Err(BrickError::VolumePathNotRemoved { path: format!("/dev/{device}") }.into())
+        }
     }
 }
 

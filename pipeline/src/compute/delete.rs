@@ -7,12 +7,14 @@
 
 use std::pin::pin;
 
+use castoff_ports::journal::JournalStep;
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Bdm, InstanceDestroy, InstanceSave, InstanceUpdate, VmState};
 use castoff_ports::runtime::LockScope;
 use castoff_ports::{InstanceId, VolumeId};
 use futures::future::LocalBoxFuture;
 
+use super::journal;
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
 use crate::context::Context;
 use crate::error::NovaError;
@@ -112,6 +114,10 @@ async fn shutdown_instance(
                 "Ignoring unknown exception for volume {}: failed to {e}",
                 bdm.volume_id
             ));
+            // The row goes with the server: the journal alone still knows of the attachment.
+            if let Err(e) = journal::write(cx, bdm, JournalStep::Released).await {
+                cx.warning(format!("Volume {} is forgotten: failed to {e}", bdm.volume_id));
+            }
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ pub async fn init_host(process: &NovaProcess, port: &Port) {
 
 /// An administrator without a user's token: cinder is asked as `[cinder]` says, where nova has such
 /// an account, and answers 401 where it has none (A1).
-async fn admin_context(process: &NovaProcess, port: &Port) -> Auth {
+pub(super) async fn admin_context(process: &NovaProcess, port: &Port) -> Auth {
     let token = Context::new(process, port).service_token().await;
     Auth { token: token.unwrap_or_default(), service_token: None }
 }

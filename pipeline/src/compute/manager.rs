@@ -8,6 +8,7 @@
 
 use std::pin::pin;
 
+use castoff_ports::journal::JournalStep;
 use castoff_ports::novadb::{
     Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmsByInstance, EventFinish, EventResult,
     EventStart, FaultCreate,
@@ -18,7 +19,7 @@ use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
-use super::{block_device_attach, delete, pause, power, shelve};
+use super::{block_device_attach, delete, fence, journal, pause, power, shelve, stale};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::volume_api;
@@ -28,6 +29,10 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
     match method {
         Method::DetachVolume { instance, volume_id, attachment_id } => {
             cx.station("nova.compute.manager.ComputeManager.detach_volume");
+            if cx.policy().detach_intent {
+                fence::detach_volume(cx, &instance, &volume_id, attachment_id.as_ref()).await?;
+                return Ok(Returned::None);
+            }
             let body = pin!(detach_volume(cx, &instance, &volume_id, attachment_id.as_ref()));
             let body = pin!(wrap_instance_fault(cx, &instance, body));
             wrap_instance_event(cx, &instance, "compute_detach_volume", body).await?;
@@ -163,7 +168,7 @@ async fn detach_volume(
     if cx.policy().instance_lock { synchronized(cx, instance, body).await } else { body.await }
 }
 
-async fn do_detach_volume(
+pub(super) async fn do_detach_volume(
     cx: &Context<'_>,
     instance: &InstanceId,
     volume: &VolumeId,
@@ -181,10 +186,30 @@ async fn do_detach_volume(
     };
     cx.station("nova.virt.block_device.convert_volume");
     let driver_bdm = convert_volume(bdm);
-    driver_bdm.detach(cx, instance, attachment_id).await?;
-    cx.port.note(Note::Notification("volume.detach"));
+    let bdm = &driver_bdm.bdm;
+    let reached = journal::begin(cx, bdm).await?;
+    if reached != JournalStep::Unmapped {
+        driver_bdm.detach(cx, instance, attachment_id, reached).await?;
+        if cx.policy().delete_stale_attachments {
+            stale::delete_stale_attachments(cx, bdm).await?;
+        }
+        cx.port.note(Note::Notification("volume.detach"));
+        // Without this entry a second attempt would send a second notification; no more than that.
+        if let Err(e) = journal::write(cx, bdm, JournalStep::Unmapped).await {
+            cx.warning(format!("Failed to {e}"));
+        }
+    }
     // Last of all: nova bea6ff62af.
-    Ok(cx.call(BdmDestroy { id: driver_bdm.bdm.id }).await?)
+    match cx.call(BdmDestroy { id: bdm.id }).await {
+        Err(e @ Failure::NoReply { .. }) if cx.policy().detach_journal => {
+            let (volume_id, instance) = (volume.clone(), instance.clone());
+            match cx.call(BdmByVolumeAndInstance { volume_id, instance }).await {
+                Err(Failure::Refused(Refusal::NotFound { .. })) => Ok(()),
+                Ok(_) | Err(_) => Err(e.into()),
+            }
+        }
+        other => Ok(other?),
+    }
 }
 
 /// `ComputeManager.attach_volume`: locked in both generations; the BDM goes with any failure.

@@ -1,8 +1,23 @@
 //! `hardened`: castoff's own decisions, built on 2026.1 so that a difference is one line here.
+//!
+//! It needs nothing but what an unmodified nova has: a row of instance_system_metadata for each
+//! detach under way, and a directory on the compute host.
 
-use super::Policy;
+use super::{FailedLook, LostReply, Policy, Rollback};
 
 /// The policy.
 pub fn policy() -> Policy {
-    Policy { name: "hardened".to_owned(), ..super::v2026_1::policy() }
+    Policy {
+        name: "hardened".to_owned(),
+        detach_intent: true,
+        begin_lost_reply: LostReply::LookUp,
+        detach_journal: true,
+        reconcile_period_s: Some(60),
+        rollback: Rollback::DiskInGuest,
+        unreadable_xml: FailedLook::Error,
+        unreadable_discoverydb: FailedLook::Error,
+        confirm_disconnect: true,
+        delete_stale_attachments: true,
+        ..super::v2026_1::policy()
+    }
 }

@@ -3,7 +3,8 @@
 use castoff_ports::runtime::LockScope;
 
 use super::{
-    AccessRule, BdmLookup, Brick, Flush, MissingGuestDevice, Policy, RemovalWait, Unplug, VolumeApi,
+    AccessRule, BdmLookup, Brick, FailedLook, Flush, LostReply, MissingGuestDevice, Policy,
+    RemovalWait, Rollback, Unplug, VolumeApi,
 };
 
 /// The policy.
@@ -48,5 +49,14 @@ pub fn policy() -> Policy {
         flush: Flush { attempts: 3, interval_s: 10, timeout_s: Some(300), failure_is_fatal: true },
         removal_wait: RemovalWait::Poll { checks: 61, interval_ms: 500 },
         command_timeout_s: Some(600),
+        detach_intent: false,
+        begin_lost_reply: LostReply::Repeat,
+        detach_journal: false,
+        reconcile_period_s: None,
+        rollback: Rollback::AnyFailure,
+        unreadable_xml: FailedLook::NotThere,
+        unreadable_discoverydb: FailedLook::NotThere,
+        confirm_disconnect: false,
+        delete_stale_attachments: false,
     }
 }

@@ -1,11 +1,13 @@
 //! `nova.virt.driver.ComputeDriver`: the calls of the driver BDM, dispatched by `compute_driver`.
 
-use castoff_ports::InstanceId;
 use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption};
+use castoff_ports::libvirt::GuestDisk;
 use castoff_ports::novadb::Bdm;
+use castoff_ports::{DeviceName, InstanceId, VolumeId};
 
 use super::libvirt;
 pub use super::libvirt::lifecycle::Destroy;
+use crate::brick;
 use crate::conf::ComputeDriver;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -32,10 +34,68 @@ pub async fn detach_volume(
     instance: &InstanceId,
     encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
+    release_volume(cx, bdm, info, instance, encryption).await?;
+    disconnect_volume(cx, &bdm.volume_id, info, encryption).await
+}
+
+/// The guest's half of [`detach_volume`].
+pub async fn release_volume(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    info: Option<&ConnectionInfo>,
+    instance: &InstanceId,
+    encryption: Option<&Encryption>,
+) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
         ComputeDriver::Libvirt => {
-            libvirt::driver::detach_volume(cx, bdm, info, instance, encryption).await
+            libvirt::driver::release_volume(cx, bdm, info, instance, encryption).await
         }
+    }
+}
+
+/// The host's half of [`detach_volume`].
+pub async fn disconnect_volume(
+    cx: &Context<'_>,
+    volume: &VolumeId,
+    info: Option<&ConnectionInfo>,
+    encryption: Option<&Encryption>,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => {
+            libvirt::driver::disconnect_released(cx, volume, info, encryption).await
+        }
+    }
+}
+
+/// Whether the guest has the disk now; a guest that does not exist has none.
+pub async fn disk_of(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+) -> Result<Option<GuestDisk>, NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::rollback::disk_of(cx, bdm, instance).await,
+    }
+}
+
+/// Gives the disk back to the guest's persistent config, if that lost it.
+pub async fn restore_config(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    disk: GuestDisk,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::rollback::restore_config(cx, instance, disk).await,
+    }
+}
+
+/// Disks of the volume that this host still has.
+pub async fn devices_left(
+    cx: &Context<'_>,
+    info: &ConnectionInfo,
+) -> Result<Vec<DeviceName>, NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => Ok(brick::connector::devices_left(cx, &info.data).await?),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`encryptor`]: LUKS, by cryptsetup on the host or by QEMU with a secret.
 //! - [`guest`]: one domain: its state, its disks, single detach calls.
 //! - [`lifecycle`]: destroy, reboot, power: what it does to volumes.
+//! - [`rollback`]: what a rollback needs of the guest.
 //! - [`unplug`]: how a guest is made to let go: polling, or waiting for events.
 //! - [`volume`]: volume drivers by `driver_volume_type`.
 
@@ -11,5 +12,6 @@ pub mod driver;
 mod encryptor;
 pub mod guest;
 pub mod lifecycle;
+pub mod rollback;
 pub mod unplug;
 pub mod volume;

@@ -1,11 +1,12 @@
 //! The binding over [`Core`], and the pipeline's processes that answer calls.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::{Fact, World};
-use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute};
+use castoff_pipeline::policy::Policy;
+use castoff_pipeline::{NovaProcess, init_host, nova_api, nova_compute, reconcile};
 use castoff_ports::fault::{FaultLayer, Passed};
 use castoff_ports::plan::{EnvironmentEvent, Fault, Plan};
 use castoff_ports::schedule::Schedule;
@@ -67,6 +68,8 @@ struct Processes {
     layered: Layered,
     api: RefCell<Rc<NovaProcess>>,
     compute: RefCell<Rc<NovaProcess>>,
+    /// The incarnation of nova-compute whose periodic task is at work.
+    passing: Rc<Cell<Option<u32>>>,
 }
 
 impl Processes {
@@ -190,11 +193,31 @@ impl Hooks for Processes {
                         for request in waiting {
                             started.schedule_delivery(request);
                         }
+                        // What the last incarnation left is taken up at once.
+                        started.schedule_pass(Duration::ZERO);
                     }),
                 );
             }
             Process::Client => {}
         }
+    }
+
+    fn pass(&self, core: &Rc<Core>) {
+        let incarnation = core.life(Process::NovaCompute).incarnation;
+        // One at a time: a pass may wait for a lock longer than a period.
+        if self.passing.replace(Some(incarnation)) == Some(incarnation) {
+            return;
+        }
+        let port = self.port(core, Process::NovaCompute, &starting(), Auth::default());
+        let process = self.compute.borrow().clone();
+        let passing = self.passing.clone();
+        core.spawn(
+            Process::NovaCompute,
+            Box::pin(async move {
+                reconcile(&process, &port).await;
+                passing.set(None);
+            }),
+        );
     }
 }
 
@@ -254,6 +277,7 @@ impl Direct {
             layered: layered.clone(),
             api: RefCell::new(Rc::new(NovaProcess::new(prepared.conf.clone()))),
             compute: RefCell::new(Rc::new(NovaProcess::new(prepared.conf.clone()))),
+            passing: Rc::default(),
         })));
         Direct { core, layered, faults }
     }
@@ -273,6 +297,13 @@ impl Direct {
     /// What a client calls.
     pub fn binding(&self) -> Rc<dyn Binding> {
         self.layered.clone()
+    }
+
+    /// Starts the periodic task of nova-compute, where the policy has one.
+    pub fn start_periods(&self, policy: &Policy) {
+        if let Some(seconds) = policy.reconcile_period_s {
+            self.core.start_periods(Duration::from_secs(seconds.into()));
+        }
     }
 
     /// Lets everything happen until nothing is left, or until `limit`.

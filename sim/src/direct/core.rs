@@ -3,10 +3,12 @@
 //! - [`choice`]: who goes on, where a schedule chooses.
 //! - [`slots`]: a call from its making to the arrival of its reply.
 //! - [`lives`]: death and restart of processes.
+//! - [`periods`]: the periodic task of nova-compute.
 //! - [`steps`]: what happens next.
 
 mod choice;
 mod lives;
+mod periods;
 mod slots;
 mod steps;
 
@@ -27,6 +29,7 @@ use crate::rng::SimRng;
 use choice::Chooser;
 pub use choice::{Choice, PCT_POINTS, RACE_WINDOW};
 use lives::Life;
+use periods::Periods;
 pub(super) use slots::CallFuture;
 use slots::Slot;
 
@@ -52,6 +55,8 @@ enum Event {
     Restart(Process),
     /// nova's service group notices that this incarnation of nova-compute sends no heartbeats.
     ServiceDown(u32),
+    /// The periodic task of this incarnation of nova-compute is due.
+    Pass(u32),
 }
 
 /// What takes effect when the schedule says so.
@@ -90,6 +95,7 @@ pub struct Core {
     lives: [Cell<Life>; 3],
     calls: Cell<u64>,
     hooks: RefCell<Option<Rc<dyn Hooks>>>,
+    periods: RefCell<Periods>,
 }
 
 /// What the executor asks the binding to do: run pipeline code for a call that needs it.
@@ -100,6 +106,8 @@ pub(super) trait Hooks {
     fn deliver(&self, core: &Rc<Core>);
     /// A process starts again: its memory is empty.
     fn restarted(&self, core: &Rc<Core>, process: Process);
+    /// nova-compute's periodic task is due.
+    fn pass(&self, core: &Rc<Core>);
 }
 
 impl Core {
@@ -124,6 +132,7 @@ impl Core {
             lives: Default::default(),
             calls: Cell::new(0),
             hooks: RefCell::new(None),
+            periods: RefCell::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use castoff_model::broker::Message;
 use castoff_model::wire;
 use castoff_model::wire::nova::{nova_answer, nova_request};
-use castoff_pipeline::{init_host, nova_api, nova_compute};
+use castoff_pipeline::{init_host, nova_api, nova_compute, reconcile};
 use castoff_ports::rpc::{self, Method};
 use castoff_ports::{Auth, Call, CallCx, Failure, Iqn, Portal, Process, Refusal, Reply, RequestId};
 use tokio::sync::{Notify, oneshot};
@@ -236,11 +236,27 @@ async fn compute(shared: Rc<Shared>) -> turmoil::Result {
         init_host(&shared.process(Process::NovaCompute), &port).await;
         drop(work);
     }
+    tokio::task::spawn_local(passes(shared.clone(), starting));
     loop {
         if let Ok(stream) = TcpStream::connect(BROKER).await {
             consume(&shared, stream).await;
         }
         tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+/// The periodic task, where the policy has one; at once in a process that was started again.
+async fn passes(shared: Rc<Shared>, starting: CallCx) {
+    let Some(every) = shared.period() else { return };
+    let mut after = if shared.is_restarted(Process::NovaCompute) { Duration::ZERO } else { every };
+    loop {
+        tokio::time::sleep(after).await;
+        let Some(port) = shared.port(Process::NovaCompute, &starting) else { return };
+        let work = shared.work();
+        reconcile(&shared.process(Process::NovaCompute), &port).await;
+        shared.passed();
+        drop(work);
+        after = every;
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     kills: RefCell<Vec<(Process, u32, Option<Duration>)>>,
     processes: [RefCell<Rc<NovaProcess>>; 3],
     layered: RefCell<Option<Rc<dyn Binding>>>,
+    /// Passes of nova-compute's periodic task so far.
+    passes: Cell<u64>,
 }
 
 /// While it lives, the run is not quiet.
@@ -87,6 +89,7 @@ impl Shared {
             kills: RefCell::default(),
             processes: [fresh(), fresh(), fresh()],
             layered: RefCell::new(None),
+            passes: Cell::new(0),
             conf,
         })
     }
@@ -121,6 +124,19 @@ impl Shared {
             && !queued
             && world.next_timer().is_none()
             && self.client.borrow().is_empty()
+    }
+
+    /// How often nova-compute looks after unfinished detaches; none under most policies.
+    pub(super) fn period(&self) -> Option<Duration> {
+        self.conf.policy.reconcile_period_s.map(|s| Duration::from_secs(s.into()))
+    }
+
+    pub(super) fn passed(&self) {
+        self.passes.set(self.passes.get() + 1);
+    }
+
+    pub(super) fn passes(&self) -> u64 {
+        self.passes.get()
     }
 
     pub(super) fn to_client(&self, future: LocalBoxFuture<'static, ()>) {

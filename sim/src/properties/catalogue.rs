@@ -143,7 +143,7 @@ pub const CATALOGUE: &[Property] = &[
         "a volume is disconnected from a host, and its export removed, only when its last user there leaves";
         "users of the host are BDMs with a connection_info, users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
-        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down";
+        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down";
         "reasons are looked for in the world as it is when the answer arrives"),
     property!("S20" Safety "Authz" [NovaApi, Cinder]
         "a request that is refused with 401, 403, 404 or 409 has changed nothing, and an attachment that nova uses is deleted by nova alone, with a service token where cinder knows them";
@@ -162,7 +162,7 @@ pub const CATALOGUE: &[Property] = &[
         "a guest that is made anew (hard reboot) keeps its secret"),
     property!("S26" Safety "Notify" [Pipeline]
         "one volume.detach notification goes out for each success, after cinder's final state and before its worker destroys the BDM, and a fault or an action Error is recorded exactly for failures";
-        "the notification driver swallows its errors"),
+        "the notification driver swallows its errors; a nova-compute that takes up a dead one's detach may send a second one, as none can tell whether the first was sent"),
     property!("S27" Safety "MonotoneDevices" [Pipeline, Host]
         "a disk leaves a guest only when it was asked for since it was plugged, and what a detach began before a host disk appeared never removes it";
         "nothing"),

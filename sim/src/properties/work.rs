@@ -23,6 +23,12 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
                 checker.progress[i].queued = true;
             }
         }
+        // What nova-compute finds by itself is a task too, and a lasting one.
+        Fact::SystemMetadata { present: true, .. } => {
+            if let Some(i) = checker.by_cause() {
+                checker.progress[i].queued = true;
+            }
+        }
         Fact::MessageLost { request, .. } => {
             if let Some(i) = position(checker, *request) {
                 let progress = &mut checker.progress[i];
@@ -76,6 +82,8 @@ fn is_act(fact: &Fact) -> bool {
             | Fact::MessageDelivered { .. }
             | Fact::MessageLost { .. }
             | Fact::Notified { .. }
+            | Fact::SystemMetadata { .. }
+            | Fact::Journal { .. }
             | Fact::LockTaken { .. }
             | Fact::LockAwaited { .. }
             | Fact::ProcessDied { .. }
@@ -160,7 +168,9 @@ fn notified(checker: &mut Checker, world: &World, now: SimTime, request: Request
     let early = world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::Detaching);
     let late = checker.progress[i].destroyed;
     checker.progress[i].notified += 1;
-    let twice = checker.progress[i].notified > 1;
+    // Between a notification and the note of it a process can die: nobody can tell then.
+    let taken_up = checker.history.dead.iter().any(|(p, _)| *p == Process::NovaCompute);
+    let twice = checker.progress[i].notified > 1 && !taken_up;
     let wrong = [
         (early, "while cinder still calls the volume detaching"),
         (late, "after the BDM had gone"),
@@ -174,6 +184,8 @@ fn notified(checker: &mut Checker, world: &World, now: SimTime, request: Request
 fn failure(checker: &mut Checker, now: SimTime, request: RequestId, what: &str) {
     let Some(i) = position(checker, request) else { return };
     checker.progress[i].failed = true;
+    // That attempt has ended: what takes the detach up again is another one.
+    (checker.progress[i].acted, checker.progress[i].intruder) = (None, None);
     if checker.progress[i].destroyed {
         let text = format!("{request}: {what} was recorded, and the volume is detached");
         checker.broken("S26", now, text);

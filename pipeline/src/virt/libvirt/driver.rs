@@ -25,8 +25,8 @@ pub async fn get_volume_connector(cx: &Context<'_>) -> Result<Connector, NovaErr
     Ok(brick::connector::get_connector_properties(cx).await?)
 }
 
-/// `detach_volume`: the guest lets go, then the host disconnects.
-pub async fn detach_volume(
+/// `detach_volume`, first half: the guest lets go.
+pub async fn release_volume(
     cx: &Context<'_>,
     bdm: &Bdm,
     info: Option<&ConnectionInfo>,
@@ -63,7 +63,17 @@ pub async fn detach_volume(
         }
         Err(e) => return Err(e),
     }
-    disconnect_volume(cx, &bdm.volume_id, info, encryption, How::default()).await
+    Ok(())
+}
+
+/// `detach_volume`, second half: the host disconnects.
+pub async fn disconnect_released(
+    cx: &Context<'_>,
+    volume: &VolumeId,
+    info: Option<&ConnectionInfo>,
+    encryption: Option<&Encryption>,
+) -> Result<(), NovaError> {
+    disconnect_volume(cx, volume, info, encryption, How::default()).await
 }
 
 /// The last part of `/dev/vdb`.

@@ -8,6 +8,7 @@ use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::policy::FailedLook;
 
 /// A domain that libvirt knew when it was looked up.
 pub struct Guest<'a> {
@@ -55,7 +56,8 @@ impl Guest<'_> {
         self.cx.call(call).await.map_err(libvirt_error)
     }
 
-    /// The disk in the live or in the persistent config; none on *any* error of libvirt (A11).
+    /// The disk in the live or in the persistent config; nova takes *any* error of libvirt for none
+    /// (A11).
     ///
     /// The alias is looked for first, each lookup with an XMLDesc of its own, as nova does it.
     pub async fn get_disk(
@@ -63,7 +65,7 @@ impl Guest<'_> {
         target_dev: &str,
         volume_id: Option<&VolumeId>,
         inactive: bool,
-    ) -> Option<GuestDisk> {
+    ) -> Result<Option<GuestDisk>, NovaError> {
         if self.cx.policy().alias_lookup
             && let Some(volume_id) = volume_id
         {
@@ -71,8 +73,8 @@ impl Guest<'_> {
                 let alias = disk.alias.as_ref().map(|a| a.as_str());
                 alias.and_then(|a| a.strip_prefix("ua-")) == Some(volume_id.as_str())
             };
-            if let Some(disk) = self.find_disk(inactive, has_alias).await {
-                return Some(disk);
+            if let Some(disk) = self.find_disk(inactive, has_alias).await? {
+                return Ok(Some(disk));
             }
         }
         self.find_disk(inactive, |disk| disk.target_dev == target_dev).await
@@ -82,11 +84,13 @@ impl Guest<'_> {
         &self,
         inactive: bool,
         is_it: impl Fn(&GuestDisk) -> bool,
-    ) -> Option<GuestDisk> {
+    ) -> Result<Option<GuestDisk>, NovaError> {
         let xml_desc = XmlDesc { instance: self.instance.clone(), inactive };
-        let mut disks = self.cx.call(xml_desc).await.ok()?;
-        let at = disks.iter().position(is_it)?;
-        Some(disks.swap_remove(at))
+        match (self.cx.call(xml_desc).await, self.cx.policy().unreadable_xml) {
+            (Ok(mut disks), _) => Ok(disks.iter().position(is_it).map(|at| disks.swap_remove(at))),
+            (Err(_), FailedLook::NotThere) => Ok(None),
+            (Err(e), FailedLook::Error) => Err(libvirt_error(e)),
+        }
     }
 
     /// `attach_device(persistent=True)`.

@@ -55,7 +55,7 @@ pub async fn detach_device(
 }
 
 impl Device<'_> {
-    async fn get_disk(&self, inactive: bool) -> Option<GuestDisk> {
+    async fn get_disk(&self, inactive: bool) -> Result<Option<GuestDisk>, NovaError> {
         self.guest.get_disk(self.name, self.volume_id, inactive).await
     }
 
@@ -80,9 +80,9 @@ impl Device<'_> {
         mut sleeps: impl Iterator<Item = Duration>,
     ) -> Result<(), NovaError> {
         // Of a guest that is not running, the "live" XML is the persistent one.
-        let Some(disk) = self.get_disk(false).await else { return Err(self.not_found()) };
+        let Some(disk) = self.get_disk(false).await? else { return Err(self.not_found()) };
         self.first_request(disk).await?;
-        while let Some(disk) = self.get_disk(false).await {
+        while let Some(disk) = self.get_disk(false).await? {
             self.try_detach_device(disk, false, self.live).await?;
             match sleeps.next() {
                 Some(sleep) => self.guest.cx.port.sleep(sleep).await?,
@@ -145,8 +145,8 @@ impl Device<'_> {
         if !self.live && !self.persistent {
             return Ok(());
         }
-        let in_config = if self.persistent { self.get_disk(true).await } else { None };
-        let in_live = if self.live { self.get_disk(false).await } else { None };
+        let in_config = if self.persistent { self.get_disk(true).await? } else { None };
+        let in_live = if self.live { self.get_disk(false).await? } else { None };
         if in_config.is_none() && in_live.is_none() {
             return Err(self.not_found());
         }
@@ -183,7 +183,7 @@ impl Device<'_> {
             }
             other => other?,
         }
-        if self.get_disk(true).await.is_some() {
+        if self.get_disk(true).await?.is_some() {
             cx.warning(format!(
                 "Failed to detach device {} of instance {} from the persistent domain config. \
                  Libvirt did not report any error but the device is still in the config.",
@@ -203,7 +203,7 @@ impl Device<'_> {
     ) -> Result<(), NovaError> {
         for attempt in 0..attempts {
             self.detach_from_live_and_wait(disk, with_config && attempt == 0, timeout).await?;
-            match self.get_disk(false).await {
+            match self.get_disk(false).await? {
                 None => return Ok(()),
                 Some(still_there) => disk = still_there,
             }

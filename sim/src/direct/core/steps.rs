@@ -49,6 +49,7 @@ impl Core {
 
     /// Lets everything happen until nothing is left, or until `limit`.
     pub fn run_until_quiet(self: &Rc<Self>, limit: SimTime) -> Quiet {
+        self.wake();
         for _ in 0..MAX_STEPS {
             if self.poll_ready() {
                 continue;
@@ -58,6 +59,9 @@ impl Core {
                 continue;
             }
             let Some(next) = self.next_instant() else { return Quiet::Quiet };
+            if self.passes_change_nothing() {
+                return Quiet::Quiet;
+            }
             if next > limit {
                 return Quiet::Limit;
             }
@@ -97,6 +101,7 @@ impl Core {
             Event::Reply(slot) => self.reply(slot),
             Event::Restart(process) => self.restart(process),
             Event::ServiceDown(incarnation) => self.service_down(incarnation),
+            Event::Pass(incarnation) => self.pass(incarnation),
             Event::Deliver => {
                 let hooks = self.hooks.borrow().clone();
                 if let Some(hooks) = hooks {

@@ -1,0 +1,57 @@
+//! os-begin_detaching whose outcome is not known (F06).
+//!
+//! cinderclient asks again when a connection broke, and is refused by what it has done itself: the
+//! user sees 400, and the volume stays `detaching`. Looking at the volume tells what happened; the
+//! intents tell by whom.
+
+use castoff_ports::cinder::{Volume, VolumeStatus};
+use castoff_ports::{Failure, InstanceId, VolumeId};
+
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::policy::LostReply;
+use crate::{intent, volume_api};
+
+/// Begins, and is certain of it when it says so.
+pub(super) async fn begin_detaching(
+    cx: &Context<'_>,
+    volume: &Volume,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    match cx.policy().begin_lost_reply {
+        LostReply::Repeat => volume_api::begin_detaching(cx, &volume.id).await,
+        LostReply::LookUp => {
+            let Err(failure) = volume_api::begin_detaching_once(cx, &volume.id).await else {
+                return Ok(());
+            };
+            look(cx, &volume.id, instance, failure).await
+        }
+    }
+}
+
+async fn look(
+    cx: &Context<'_>,
+    volume: &VolumeId,
+    instance: &InstanceId,
+    failure: Failure,
+) -> Result<(), NovaError> {
+    let unknown = matches!(failure, Failure::NoReply { .. })
+        || failure.http_status().is_some_and(|s| s >= 500);
+    let error = volume_api::volume_error(volume, failure);
+    // Where nobody can tell, the intent stays, and the reconciler finds out.
+    let Ok(now) = volume_api::get(cx, volume, 0).await else { return Err(error) };
+    let Ok(intents) = intent::of_volume(cx, instance, volume).await else { return Err(error) };
+    let only_mine = intents.iter().all(|i| i.request == cx.port.cx.request);
+    match (now.status == VolumeStatus::Detaching && only_mine, unknown) {
+        (true, true) => {
+            cx.warning(format!("os-begin_detaching of volume {volume} was not answered, but done"));
+            Ok(())
+        }
+        // An earlier copy of this very request has begun: the intent is its own.
+        (true, false) => Err(error),
+        (false, _) => {
+            intent::clear(cx, instance, volume, cx.port.cx.request).await;
+            Err(error)
+        }
+    }
+}

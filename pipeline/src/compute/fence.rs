@@ -1,0 +1,90 @@
+//! A cast counts only while its intent stands.
+//!
+//! A broker may deliver late, twice, or after an administrator has put the volume's state right
+//! and the user has attached it again (F08, F09). Whoever ends a detach deletes its intent, so a
+//! cast without one has nothing to do, and says nothing: an event of it would overwrite how the
+//! first one ended.
+
+use std::pin::pin;
+
+use castoff_ports::journal::JournalStep;
+use castoff_ports::{AttachmentId, InstanceId, RequestId, VolumeId};
+
+use super::journal;
+use super::manager::{do_detach_volume, synchronized, wrap_instance_event, wrap_instance_fault};
+use crate::context::{Context, NovaProcess};
+use crate::error::NovaError;
+use crate::intent;
+
+/// `ComputeManager.detach_volume`, fenced.
+pub(super) async fn detach_volume(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    attachment_id: Option<&AttachmentId>,
+) -> Result<(), NovaError> {
+    let body = pin!(async {
+        let intents = intent::of_volume(cx, instance, volume).await?;
+        if !intents.iter().any(|i| i.request == cx.port.cx.request) {
+            cx.warning(format!("Dropping a late or repeated detach of volume {volume}"));
+            return Ok(());
+        }
+        let body = pin!(do_detach_volume(cx, instance, volume, attachment_id));
+        let body = pin!(wrap_instance_fault(cx, instance, body));
+        let result = wrap_instance_event(cx, instance, "compute_detach_volume", body).await;
+        match &result {
+            Ok(()) => finished(cx, instance, volume).await,
+            Err(_) => rolled_back(cx, instance, volume).await,
+        }
+        result
+    });
+    // A second copy of a message that is being worked on need not wait to be dropped.
+    let Some(_working) = Working::begin(cx, volume) else { return Ok(()) };
+    if cx.policy().instance_lock { synchronized(cx, instance, body).await } else { body.await }
+}
+
+/// The user has been told, so the intent goes; where anything else failed it stays.
+pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
+    match journal::entry(cx, volume, instance).await {
+        Ok(Some(entry)) if entry.step == JournalStep::RolledBack => {
+            intent::clear(cx, instance, volume, cx.port.cx.request).await;
+        }
+        Ok(_) => {}
+        Err(e) => cx.warning(format!("The intent to detach volume {volume} stays: failed to {e}")),
+    }
+}
+
+/// A message that this process works on, until it is dropped.
+struct Working<'a> {
+    process: &'a NovaProcess,
+    message: (VolumeId, RequestId),
+}
+
+impl<'a> Working<'a> {
+    /// None when it is worked on already.
+    fn begin(cx: &Context<'a>, volume: &VolumeId) -> Option<Working<'a>> {
+        let message = (volume.clone(), cx.port.cx.request);
+        let process = cx.process;
+        process.start_working(message.clone()).then_some(Working { process, message })
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.process.stop_working(&self.message);
+    }
+}
+
+/// The volume is detached: whoever wanted that has got it.
+pub(super) async fn finished(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
+    // Without the rows nobody would look; the journal goes last, so that somebody does.
+    match intent::of_volume(cx, instance, volume).await {
+        Ok(intents) => {
+            for intent in intents {
+                intent::clear(cx, instance, volume, intent.request).await;
+            }
+        }
+        Err(e) => cx.warning(format!("Intents to detach volume {volume} stay: failed to {e}")),
+    }
+    journal::remove(cx, volume, instance).await;
+}

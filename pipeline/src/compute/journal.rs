@@ -1,0 +1,98 @@
+//! The journal of this host, as the stations of a detach write and read it.
+//!
+//! An entry says what is certain: it is written after a step and before the next one begins.
+
+use castoff_ports::host::{JournalRead, JournalRemove, JournalWrite};
+use castoff_ports::journal::{JournalEntry, JournalStep};
+use castoff_ports::novadb::Bdm;
+use castoff_ports::{InstanceId, VolumeId};
+
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::{virt, volume_api};
+
+/// Every entry of this host.
+pub(super) async fn all(cx: &Context<'_>) -> Result<Vec<JournalEntry>, NovaError> {
+    if !cx.policy().detach_journal {
+        return Ok(Vec::new());
+    }
+    Ok(cx.call(JournalRead {}).await?)
+}
+
+/// The entry of a volume of a server.
+pub(super) async fn entry(
+    cx: &Context<'_>,
+    volume: &VolumeId,
+    instance: &InstanceId,
+) -> Result<Option<JournalEntry>, NovaError> {
+    let entries = all(cx).await?;
+    Ok(entries.into_iter().find(|e| e.volume_id == *volume && e.instance == *instance))
+}
+
+/// A detach of this row begins, or goes on from where an earlier attempt has come to.
+///
+/// What the journal says was true when it was written. A reboot since then has connected the host
+/// and given the guest its disk again, so both are asked.
+pub(super) async fn begin(cx: &Context<'_>, bdm: &Bdm) -> Result<JournalStep, NovaError> {
+    if !cx.policy().detach_journal {
+        return Ok(JournalStep::Unplugging);
+    }
+    let (volume, instance) = (&bdm.volume_id, &bdm.instance_uuid);
+    let entry = entry(cx, volume, instance).await?.filter(|e| e.bdm == bdm.id);
+    if let Some(step) = entry.map(|e| e.step).filter(|step| *step >= JournalStep::Released)
+        && virt::driver::disk_of(cx, bdm, instance).await?.is_none()
+    {
+        return if is_connected_again(cx, bdm).await? {
+            Ok(JournalStep::Released)
+        } else {
+            Ok(step)
+        };
+    }
+    write(cx, bdm, JournalStep::Unplugging).await?;
+    Ok(JournalStep::Unplugging)
+}
+
+/// While cinder has the attachment its LUN is this volume's. Afterwards the host may have another
+/// one's there, which is none of ours.
+async fn is_connected_again(cx: &Context<'_>, bdm: &Bdm) -> Result<bool, NovaError> {
+    let (Some(info), Some(attachment)) = (&bdm.connection_info, &bdm.attachment_id) else {
+        return Ok(false);
+    };
+    if virt::driver::devices_left(cx, info).await?.is_empty() {
+        return Ok(false);
+    }
+    let volume = volume_api::get(cx, &bdm.volume_id, 0).await?;
+    Ok(volume.attachments.iter().any(|a| a.attachment_id == *attachment))
+}
+
+/// A step is done.
+pub(super) async fn write(cx: &Context<'_>, bdm: &Bdm, step: JournalStep) -> Result<(), NovaError> {
+    if !cx.policy().detach_journal {
+        return Ok(());
+    }
+    let mut info = bdm.connection_info.clone();
+    if let Some(info) = &mut info {
+        info.data.auth = None;
+    }
+    let entry = JournalEntry {
+        volume_id: bdm.volume_id.clone(),
+        instance: bdm.instance_uuid.clone(),
+        bdm: bdm.id,
+        attachment_id: bdm.attachment_id.clone(),
+        request: cx.port.cx.request,
+        step,
+        connection_info: info.map(Box::new),
+    };
+    Ok(cx.call(JournalWrite { entry: Box::new(entry) }).await?)
+}
+
+/// The detach has ended. An entry that stays is found by the reconciler.
+pub(super) async fn remove(cx: &Context<'_>, volume: &VolumeId, instance: &InstanceId) {
+    if !cx.policy().detach_journal {
+        return;
+    }
+    let remove = JournalRemove { volume_id: volume.clone(), instance: instance.clone() };
+    if let Err(e) = cx.call(remove).await {
+        cx.warning(format!("The journal entry of volume {volume} stays for now: {e}"));
+    }
+}

@@ -1,0 +1,334 @@
+//! The reconciler: takes up what intents and journal show to be unfinished.
+//!
+//! It runs when nova-compute has started and on a period. What it does it does under the server's
+//! lock, by the stations of a detach and in the name of the request that asked for it; a detach
+//! that is under way holds that lock, so what is found under it has no worker. Each pass looks
+//! again: nothing is remembered between two of them but which volumes looked deserted.
+
+use std::pin::pin;
+
+use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::journal::{JournalEntry, JournalStep};
+use castoff_ports::novadb::{
+    ActionStart, ActionsByInstance, Bdm, BdmByVolumeAndInstance, BdmsByInstance, BdmsByVolume,
+    EventFinish, EventResult, EventStart, Instance, InstancesByProject,
+};
+use castoff_ports::{Failure, InstanceId, Port, Refusal, RequestId, VolumeId};
+
+use super::block_device::confirm_disconnect;
+use super::init_host::admin_context;
+use super::manager::{do_detach_volume, synchronized};
+use super::{fence, journal, rollback};
+use crate::context::{Context, NovaProcess};
+use crate::error::NovaError;
+use crate::intent::{self, Intent};
+use crate::{virt, volume_api};
+
+/// The event by which a user learns of the end.
+const EVENT: &str = "compute_detach_volume";
+
+/// One pass over this host's servers. Its errors are logged: the next pass looks again.
+pub async fn reconcile(process: &NovaProcess, port: &Port) {
+    let Some(period) = process.conf().policy.reconcile_period_s else { return };
+    // A pass that failed with 401 would fail for as long as the token is remembered.
+    process.forget_service_token();
+    let port = &port.with_auth(admin_context(process, port).await);
+    let cx = &Context::new(process, port);
+    cx.station("castoff.compute.reconcile");
+    let pass = Pass { cx, grace: std::time::Duration::from_secs(period.into()) };
+    if let Err(e) = pass.host().await {
+        cx.warning(format!("The reconciler did not get through: failed to {e}"));
+    }
+}
+
+struct Pass<'a> {
+    cx: &'a Context<'a>,
+    /// An intent this young may have a request or a cast under way.
+    grace: std::time::Duration,
+}
+
+impl Pass<'_> {
+    async fn host(&self) -> Result<(), NovaError> {
+        let cx = self.cx;
+        let entries = journal::all(cx).await?;
+        let mut servers = cx.call(InstancesByProject { project: None }).await?;
+        servers.retain(|s| s.host.as_ref() == Some(&cx.conf().host));
+        for server in &servers {
+            let mine = entries.iter().filter(|e| e.instance == server.uuid);
+            if let Err(e) = self.server(server, mine.map(|e| e.volume_id.clone()).collect()).await {
+                cx.warning(format!("Server {} is not reconciled: failed to {e}", server.uuid));
+            }
+        }
+        for entry in entries.iter().filter(|e| !servers.iter().any(|s| s.uuid == e.instance)) {
+            if let Err(e) = self.volume(&entry.instance, &entry.volume_id).await {
+                cx.warning(format!("Volume {} stays: failed to {e}", entry.volume_id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Volumes with an entry, with an intent that is old enough, or left `detaching` by nobody.
+    async fn server(&self, server: &Instance, found: Vec<VolumeId>) -> Result<(), NovaError> {
+        let (cx, uuid) = (self.cx, &server.uuid);
+        let mut volumes = found;
+        let intents = intent::all(cx, uuid).await?;
+        volumes.extend(intents.iter().filter(|i| self.is_old(i)).map(|i| i.volume.clone()));
+        for bdm in cx.call(BdmsByInstance { instance: uuid.clone() }).await? {
+            let known = volumes.contains(&bdm.volume_id)
+                || intents.iter().any(|i| i.volume == bdm.volume_id);
+            if !known && self.is_deserted(&bdm.volume_id).await? {
+                volumes.push(bdm.volume_id);
+            }
+        }
+        volumes.sort_unstable();
+        volumes.dedup();
+        for volume in volumes {
+            if let Err(e) = self.volume(uuid, &volume).await {
+                cx.warning(format!("Volume {volume} is not reconciled: failed to {e}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_old(&self, intent: &Intent) -> bool {
+        self.cx.port.now().since(intent.since) >= self.grace
+    }
+
+    /// `detaching` in two passes running, with neither intent nor entry.
+    async fn is_deserted(&self, volume: &VolumeId) -> Result<bool, NovaError> {
+        let status = volume_api::get(self.cx, volume, 0).await?.status;
+        let seen = self.cx.process.seen_deserted(volume, status == VolumeStatus::Detaching);
+        Ok(seen && status == VolumeStatus::Detaching)
+    }
+
+    async fn volume(&self, instance: &InstanceId, volume: &VolumeId) -> Result<(), NovaError> {
+        synchronized(self.cx, instance, pin!(self.locked(instance, volume))).await
+    }
+
+    /// Looks again, now that nobody else works on the server.
+    async fn locked(&self, instance: &InstanceId, volume: &VolumeId) -> Result<(), NovaError> {
+        let cx = self.cx;
+        let entry = journal::entry(cx, volume, instance).await?;
+        let intents = intent::of_volume(cx, instance, volume).await?;
+        let lookup =
+            BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
+        let bdm = match cx.call(lookup).await {
+            Ok(bdm) => bdm,
+            Err(Failure::Refused(Refusal::NotFound { .. })) => {
+                return self.ended(instance, volume, entry).await;
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let row = match volume_api::get(cx, volume, 0).await {
+            Ok(row) => Some(row),
+            Err(NovaError::VolumeNotFound { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        // What cinder has let go of, or deleted, the guest and nova have to let go of too.
+        let gone = row
+            .as_ref()
+            .is_none_or(|v| bdm.attachment_id.is_some() && v.status == VolumeStatus::Available);
+        let status = row.map_or(VolumeStatus::Available, |v| v.status);
+        let entry = match entry {
+            // The volume has been attached anew: the entry tells of an earlier row.
+            Some(e) if e.bdm != bdm.id => {
+                journal::remove(cx, volume, instance).await;
+                None
+            }
+            other => other,
+        };
+        match entry {
+            Some(e) if gone => self.carry_out(instance, volume, e.request).await,
+            None if gone && !intents.is_empty() => {
+                self.carry_out(instance, volume, intents[0].request).await
+            }
+            None => self.without_entry(instance, volume, &intents, status).await,
+            Some(e) => self.resume(instance, &bdm, &e, &intents, status).await,
+        }
+    }
+
+    /// No BDM: the detach has ended, or the server's delete has taken it over.
+    async fn ended(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+        entry: Option<JournalEntry>,
+    ) -> Result<(), NovaError> {
+        let cx = self.cx;
+        if let Some(entry) = &entry {
+            let others = cx.call(BdmsByVolume { volume_id: volume.clone() }).await?;
+            if entry.step < JournalStep::Disconnected
+                && let Some(info) = &entry.connection_info
+                && others.is_empty()
+                && !virt::driver::devices_left(cx, info).await?.is_empty()
+            {
+                virt::driver::disconnect_volume(cx, volume, Some(info), None).await?;
+                confirm_disconnect(cx, info).await?;
+            }
+            if let Some(attachment) = &entry.attachment_id {
+                volume_api::attachment_delete(cx, attachment).await?;
+            }
+        }
+        fence::finished(cx, instance, volume).await;
+        Ok(())
+    }
+
+    /// nova-compute has not begun.
+    async fn without_entry(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+        intents: &[Intent],
+        status: VolumeStatus,
+    ) -> Result<(), NovaError> {
+        let Some(old) = intents.iter().find(|i| self.is_old(i)) else {
+            // Nobody stands for it: cinder was asked by a request that was told it had failed.
+            if intents.is_empty() && status == VolumeStatus::Detaching {
+                return volume_api::roll_detaching(self.cx, volume).await;
+            }
+            return Ok(());
+        };
+        if status == VolumeStatus::Detaching {
+            return self.carry_out(instance, volume, old.request).await;
+        }
+        // os-begin_detaching never came, or was undone.
+        for intent in intents.iter().filter(|i| self.is_old(i)) {
+            intent::clear(self.cx, instance, volume, intent.request).await;
+        }
+        Ok(())
+    }
+
+    /// A worker has died, or could not go on.
+    async fn resume(
+        &self,
+        instance: &InstanceId,
+        bdm: &Bdm,
+        entry: &JournalEntry,
+        intents: &[Intent],
+        status: VolumeStatus,
+    ) -> Result<(), NovaError> {
+        let volume = &bdm.volume_id;
+        match (entry.step, status) {
+            (JournalStep::Released | JournalStep::Disconnected | JournalStep::Unmapped, _)
+            | (JournalStep::Unplugging, VolumeStatus::Detaching) => {
+                self.carry_out(instance, volume, entry.request).await
+            }
+            // Somebody else has set the status; the guest may let go all the same.
+            (JournalStep::RolledBack, _) => {
+                self.rolled_back(instance, bdm, entry, intents, status).await
+            }
+            (JournalStep::Unplugging, _) | (JournalStep::GivenUp, _) => {
+                match virt::driver::disk_of(self.cx, bdm, instance).await? {
+                    Some(disk) => {
+                        let port = self.in_the_name_of(entry.request);
+                        let cx = &Context::new(self.cx.process, &port);
+                        journal::write(cx, bdm, JournalStep::GivenUp).await?;
+                        rollback::give_back(cx, bdm, instance, disk).await?;
+                        tell(cx, instance, false).await;
+                        fence::rolled_back(cx, instance, volume).await;
+                        Ok(())
+                    }
+                    None => self.late_unplug(instance, bdm, entry, status).await,
+                }
+            }
+        }
+    }
+
+    /// The guest kept its disk. It may let go yet; a new request's cast may have been lost.
+    async fn rolled_back(
+        &self,
+        instance: &InstanceId,
+        bdm: &Bdm,
+        entry: &JournalEntry,
+        intents: &[Intent],
+        status: VolumeStatus,
+    ) -> Result<(), NovaError> {
+        if intents.iter().any(|i| i.request == entry.request) {
+            let port = self.in_the_name_of(entry.request);
+            let cx = &Context::new(self.cx.process, &port);
+            tell(cx, instance, false).await;
+            intent::clear(cx, instance, &bdm.volume_id, entry.request).await;
+        }
+        if virt::driver::disk_of(self.cx, bdm, instance).await?.is_none() {
+            return self.late_unplug(instance, bdm, entry, status).await;
+        }
+        let mut others = intents.to_vec();
+        others.retain(|i| i.request != entry.request);
+        if others.iter().any(|i| self.is_old(i)) {
+            return self.without_entry(instance, &bdm.volume_id, &others, status).await;
+        }
+        Ok(())
+    }
+
+    /// The guest let go after nova had given up: the databases follow it (property L4).
+    async fn late_unplug(
+        &self,
+        instance: &InstanceId,
+        bdm: &Bdm,
+        entry: &JournalEntry,
+        status: VolumeStatus,
+    ) -> Result<(), NovaError> {
+        let port = self.in_the_name_of(entry.request);
+        let cx = &Context::new(self.cx.process, &port);
+        cx.warning(format!("The guest let go of volume {} late", bdm.volume_id));
+        if status != VolumeStatus::Detaching {
+            intent::write(cx, instance, &bdm.volume_id).await?;
+            volume_api::begin_detaching(cx, &bdm.volume_id).await?;
+        }
+        // Its request has ended, with an error: there is nothing more to tell.
+        do_detach_volume(cx, instance, &bdm.volume_id, None).await?;
+        fence::finished(cx, instance, &bdm.volume_id).await;
+        Ok(())
+    }
+
+    fn in_the_name_of(&self, request: RequestId) -> Port {
+        let mut port = self.cx.port.clone();
+        port.cx.request = request;
+        port
+    }
+
+    /// The detach itself, from where it was left.
+    async fn carry_out(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+        request: RequestId,
+    ) -> Result<(), NovaError> {
+        let port = self.in_the_name_of(request);
+        let cx = &Context::new(self.cx.process, &port);
+        let result = do_detach_volume(cx, instance, volume, None).await;
+        tell(cx, instance, result.is_ok()).await;
+        if result.is_ok() {
+            fence::finished(cx, instance, volume).await;
+        }
+        result
+    }
+}
+
+/// Writes into the request's action how it ended. One that shows an error keeps it: nova has no way
+/// to take it back.
+async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) {
+    if let Err(e) = try_tell(cx, instance, ok).await {
+        cx.warning(format!("The end of a detach is not recorded: failed to {e}"));
+    }
+}
+
+async fn try_tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> Result<(), NovaError> {
+    let actions = cx.call(ActionsByInstance { instance: instance.clone() }).await?;
+    let action = actions.into_iter().find(|a| a.request_id == cx.port.cx.request);
+    let shows_error = action.as_ref().is_some_and(|a| a.message.is_some());
+    if shows_error {
+        return Ok(());
+    }
+    if action.is_none() {
+        let action = "detach_volume".to_owned();
+        cx.call(ActionStart { instance: instance.clone(), action }).await?;
+    }
+    let started = action.is_some_and(|a| a.events.iter().any(|e| e.event == EVENT));
+    if !started {
+        cx.call(EventStart { instance: instance.clone(), event: EVENT.to_owned() }).await?;
+    }
+    let result = if ok { EventResult::Success } else { EventResult::Error };
+    let finish = EventFinish { instance: instance.clone(), event: EVENT.to_owned(), result };
+    Ok(cx.call(finish).await?)
+}

@@ -1,0 +1,53 @@
+//! A rollback that gives everything back, or none.
+//!
+//! nova rolls back on any failure, without asking the guest: it may have let go already, and then
+//! the volume is `in-use` and nobody has it; it always has lost the disk from its persistent config
+//! (property S14). Here the guest is asked first. Does it have the disk, everything is given back.
+//! Does it not, the detach goes on. Where nobody can tell, neither is done, and the reconciler asks
+//! again.
+
+use castoff_ports::InstanceId;
+use castoff_ports::journal::JournalStep;
+use castoff_ports::libvirt::GuestDisk;
+use castoff_ports::novadb::Bdm;
+
+use super::journal;
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::{virt, volume_api};
+
+/// Rolls back and raises `error`; returns where the guest has let go after all.
+pub(super) async fn if_guest_keeps_it(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+    error: NovaError,
+) -> Result<(), NovaError> {
+    let disk = match virt::driver::disk_of(cx, bdm, instance).await {
+        Ok(Some(disk)) => disk,
+        Ok(None) => {
+            cx.warning(format!("The guest let go of volume {} after all", bdm.volume_id));
+            return journal::write(cx, bdm, JournalStep::Released).await;
+        }
+        Err(e) => {
+            cx.error(format!("Volume {} is left as it is: failed to {e}", bdm.volume_id));
+            return Err(error);
+        }
+    };
+    // First of all: whoever goes on after a crash must not ask the guest again.
+    journal::write(cx, bdm, JournalStep::GivenUp).await?;
+    give_back(cx, bdm, instance, disk).await?;
+    Err(error)
+}
+
+/// The guest's config, then cinder's status. The intent stands until the user has been told.
+pub(super) async fn give_back(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+    disk: GuestDisk,
+) -> Result<(), NovaError> {
+    virt::driver::restore_config(cx, instance, disk).await?;
+    volume_api::roll_detaching(cx, &bdm.volume_id).await?;
+    journal::write(cx, bdm, JournalStep::RolledBack).await
+}

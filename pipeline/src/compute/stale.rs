@@ -1,0 +1,42 @@
+//! Attachments of cinder that no BDM names.
+//!
+//! An attach whose rollback failed leaves one (nova bug 1960401). It keeps the volume `in-use`, and
+//! nova knows nothing of it. Nova 2023.2 compares the two when a server is rebooted (bug 2019078).
+
+use castoff_ports::novadb::{Bdm, BdmsByVolume};
+
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::volume_api;
+
+/// Deletes this server's attachments of a volume that has just been detached.
+///
+/// An attach makes its BDM first, under the server's lock, which is held here: what has none is
+/// nobody's.
+pub(super) async fn delete_stale_attachments(
+    cx: &Context<'_>,
+    detached: &Bdm,
+) -> Result<(), NovaError> {
+    let volume_id = &detached.volume_id;
+    let volume = match volume_api::get(cx, volume_id, 0).await {
+        Err(NovaError::VolumeNotFound { .. }) => return Ok(()),
+        other => other?,
+    };
+    let here: Vec<_> =
+        volume.attachments.iter().filter(|a| a.server_id == detached.instance_uuid).collect();
+    if here.is_empty() {
+        return Ok(());
+    }
+    let bdms = cx.call(BdmsByVolume { volume_id: volume_id.clone() }).await?;
+    for row in here {
+        let id = &row.attachment_id;
+        // A row of the legacy API names no attachment: then all may be its.
+        let named =
+            |b: &Bdm| b.id != detached.id && b.attachment_id.as_ref().is_none_or(|a| a == id);
+        if !bdms.iter().any(named) {
+            cx.warning(format!("Deleting attachment {id} of volume {volume_id}: no BDM names it"));
+            volume_api::attachment_delete(cx, id).await?;
+        }
+    }
+    Ok(())
+}
