@@ -8,6 +8,7 @@
 //! - [`actors`]: what users do, on any binding.
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
+//! - [`exemptions`]: what `hardened` does not hold, and whose duty it would be.
 //! - [`standing`]: whether anything has moved.
 //! - [`schedule`]: every order of a run.
 //! - [`campaign`]: many runs, in rows.
@@ -23,6 +24,7 @@ pub mod ablate;
 pub mod actors;
 pub mod campaign;
 pub mod direct;
+pub mod exemptions;
 pub mod explore;
 pub mod host_spec;
 pub mod keep;

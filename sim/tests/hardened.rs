@@ -1,0 +1,88 @@
+//! `hardened` holds every property under every single fault, at every point of these scenarios.
+//!
+//! Scenarios in which somebody attaches are not among them: attach has no journal yet.
+
+// A helper of a test that fails is a failed test.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castoff_model::Release;
+use castoff_pipeline::policy::Policy;
+use castoff_sim::exemptions::HARDENED;
+use castoff_sim::explore::{Explore, Explored, Ground};
+
+const SCENARIOS: [&str; 23] = [
+    "healthy",
+    "healthy-multipath",
+    "guest-lets-go-late",
+    "guest-never-lets-go",
+    "device-busy-on-the-host",
+    "cinder-times-out",
+    "token-expires",
+    "cast-lost",
+    "compute-dies-before-disconnect",
+    "compute-restarts-while-detaching",
+    "compute-updated-while-detaching",
+    "stale-attachment",
+    "stale-scsi-device",
+    "two-detaches-race",
+    "two-volumes-detached-at-once",
+    "detach-races-server-delete",
+    "detach-races-hard-reboot",
+    "detach-races-soft-reboot",
+    "detach-races-volume-delete",
+    "force-detached-while-detaching",
+    "encrypted-volume",
+    "other-volume-of-the-target",
+    "multipath-one-path-lost",
+];
+
+fn explored(policy: &str, scenario: &str) -> Explored {
+    let policy = Policy::named(policy).unwrap();
+    let release = Release::named(&policy.default_release).unwrap();
+    let scenario = Arc::new(castoff_scenarios::named(scenario).unwrap());
+    let ground = Ground { scenario, policy, release, seed: 0, depth: 1 };
+    let explore = Explore {
+        ground,
+        jobs: 2,
+        clock: &|| Duration::ZERO,
+        progress: &|_| {},
+        cancelled: &|| false,
+    };
+    explore.run().unwrap()
+}
+
+#[test]
+fn no_single_fault_breaks_a_property_that_is_not_exempt() {
+    let mut broken = Vec::new();
+    let mut plans = 0;
+    for scenario in SCENARIOS {
+        let found = explored("hardened", scenario);
+        plans += found.total();
+        for cause in found.causes.all() {
+            let name = cause.property.name;
+            if !HARDENED.iter().any(|e| e.scenario == scenario && e.property == name) {
+                broken.push(format!("{scenario}: {name}: {} {:?}", cause.facts, cause.plan));
+            }
+        }
+    }
+    assert!(plans > 10_000, "{plans} plans are not every fault of {} scenarios", SCENARIOS.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_exemption_is_needed() {
+    for exemption in HARDENED {
+        let found = explored("hardened", exemption.scenario);
+        let needed = found.causes.all().iter().any(|c| c.property.name == exemption.property);
+        assert!(needed, "{exemption:?}");
+    }
+}
+
+#[test]
+fn the_same_search_finds_what_2026_1_breaks() {
+    let found = explored("2026.1", "healthy");
+    assert!(found.causes.by_property().contains_key("L2"), "{:?}", found.causes.by_property());
+}
