@@ -302,7 +302,11 @@ fn every_recorded_unplug_is_repeated_call_by_call() {
         let process = process(policy);
         let cx = Context::new(&process, &port);
         let instance = InstanceId::new("i1");
-        let result = run(convert_volume(bdm(None)).driver_detach(&cx, &instance));
+        let result = run(convert_volume(bdm(None)).driver_detach(
+            &cx,
+            &instance,
+            castoff_ports::journal::JournalStep::Unplugging,
+        ));
 
         let guest = binding.outside.borrow();
         assert_eq!(json!(guest.trace), case["trace"], "{label}");

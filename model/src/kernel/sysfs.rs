@@ -52,7 +52,10 @@ impl Kernel {
             }
             Call::UnlinkByIdLinks(_) => Reply::UnlinkByIdLinks(()),
             Call::JournalRead(_) => Reply::JournalRead(self.journal.entries().to_vec()),
-            Call::JournalWrite(c) => Reply::JournalWrite(self.journal.write(step.facts, *c.entry)),
+            Call::JournalWrite(c) => {
+                self.journal.write(step.facts, *c.entry);
+                Reply::JournalWrite(())
+            }
             Call::JournalRemove(c) => {
                 self.journal.remove(step.facts, &c.volume_id, &c.instance);
                 Reply::JournalRemove(())

@@ -259,6 +259,9 @@ impl Cloud {
             Call::ActionStart(_) => Reply::ActionStart(()),
             Call::EventStart(_) => Reply::EventStart(()),
             Call::EventFinish(_) => Reply::EventFinish(()),
+            Call::SystemMetadataGet(_) => Reply::SystemMetadataGet(vec![]),
+            Call::SystemMetadataSet(_) => Reply::SystemMetadataSet(()),
+            Call::SystemMetadataDelete(_) => Reply::SystemMetadataDelete(()),
             Call::FaultCreate(_) => Reply::FaultCreate(()),
             Call::ActionsByInstance(_) => Reply::ActionsByInstance(vec![]),
             Call::ServiceByHost(c) => {
