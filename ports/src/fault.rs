@@ -45,6 +45,9 @@ pub struct Passed {
 /// request, each with one. Far more than any plan's run has requests.
 const MAX_COUNTED: usize = 4096;
 
+/// Requests that arrive a second time are numbered from here.
+pub const DUPLICATE: u32 = 200;
+
 /// What is counted: request first, so that the oldest come first.
 type Point = (RequestId, Process, &'static str);
 
@@ -204,7 +207,12 @@ impl FaultLayer {
             FaultKind::Duplicate { after_ms } => {
                 let first = self.inner.call(cx, call.clone()).await;
                 self.sleep(cx, Duration::from_millis(after_ms)).await;
-                let _ = self.inner.call(cx, call).await;
+                let mut second = cx.clone();
+                if matches!(call, Call::Nova(_)) {
+                    // nova-api gives every HTTP request an id of its own.
+                    second.request = RequestId(cx.request.0 + DUPLICATE);
+                }
+                let _ = self.inner.call(&second, call).await;
                 first
             }
             FaultKind::Environment { event } => {

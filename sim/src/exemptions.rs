@@ -1,25 +1,46 @@
-//! What `hardened` does not hold, and why no pipeline could: each with the plan that shows it.
+//! What `hardened` does not hold, and why the detach pipeline could not: each with a plan that
+//! shows it.
 
-/// A property that breaks under one fault, in a place that is not the detach pipeline's.
+use crate::explore::Cause;
+
+/// A property that breaks in a place that is not the detach pipeline's.
 #[derive(Clone, Copy, Debug)]
 pub struct Exemption {
-    /// The scenario.
+    /// Where: a scenario, or `*` for all.
     pub scenario: &'static str,
     /// The property.
     pub property: &'static str,
+    /// A kind of fault that the plan must have; none: whatever else goes wrong.
+    pub fault: Option<&'static str>,
     /// Whose duty it would be.
     pub owner: &'static str,
     /// What the pipeline takes for granted.
     pub assumption: &'static str,
-    /// A plan that shows it, as `--fault` takes it; empty: the scenario alone.
+    /// A plan that shows it, as `--fault` takes it, of `guest-never-lets-go` where the scenario is
+    /// any; empty: the scenario alone.
     pub plan: &'static str,
 }
 
-/// All of them, for one fault.
+impl Exemption {
+    /// Whether it speaks of this cause.
+    pub fn covers(&self, scenario: &str, cause: &Cause) -> bool {
+        (self.scenario == "*" || self.scenario == scenario)
+            && self.property == cause.property.name
+            && self.fault.is_none_or(|kind| cause.plan.iter().any(|f| f.strike.as_str() == kind))
+    }
+}
+
+/// The exemption of a policy that speaks of this cause; other policies than `hardened` have none.
+pub fn exempt(policy: &str, scenario: &str, cause: &Cause) -> Option<&'static Exemption> {
+    HARDENED.iter().filter(|_| policy == "hardened").find(|e| e.covers(scenario, cause))
+}
+
+/// All of them.
 pub const HARDENED: &[Exemption] = &[
     Exemption {
-        scenario: "guest-never-lets-go",
+        scenario: "*",
         property: "S14",
+        fault: Some("portals-down"),
         owner: "storage network",
         assumption: "the portals are up when a guest keeps its disk: a rollback cannot mend them",
         plan: "nova-compute:host::JournalWrite#1@1:portals-down",
@@ -27,6 +48,7 @@ pub const HARDENED: &[Exemption] = &[
     Exemption {
         scenario: "detach-races-server-delete",
         property: "S10",
+        fault: None,
         owner: "nova, delete of a server",
         assumption: "deleting a server destroys its BDMs whatever cinder answers; the journal keeps the attachment, and the next pass deletes it",
         plan: "nova-compute:cinder::AttachmentDelete#1@1:tokens-expired",
@@ -34,6 +56,7 @@ pub const HARDENED: &[Exemption] = &[
     Exemption {
         scenario: "detach-races-volume-delete",
         property: "L3",
+        fault: None,
         owner: "the user",
         assumption: "a volume that is deleted as soon as it is available cannot be detached once more",
         plan: "",

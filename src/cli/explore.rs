@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::trace::Identity;
+use castoff_sim::exemptions::exempt;
 use castoff_sim::explore::{Cause, Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind};
@@ -70,7 +71,8 @@ fn unexpected<'a>(ground: &'a Ground, explored: &'a Explored) -> Vec<&'a Cause> 
         c.plan.is_empty()
             && expectation.is_some_and(|e| e.violates.iter().any(|v| v == c.property.name))
     };
-    explored.causes.all().into_iter().filter(|c| !expects(c)).collect()
+    let exempt = |c: &Cause| exempt(&ground.policy.name, &ground.scenario.name, c).is_some();
+    explored.causes.all().into_iter().filter(|c| !expects(c) && !exempt(c)).collect()
 }
 
 fn identity(ground: &Ground, plan: &[Fault]) -> Result<Identity, Problem> {
@@ -162,6 +164,9 @@ fn findings(ground: &Ground, explored: &Explored, all: bool) -> Result<String, P
             }
             continue;
         }
+        if let Some(e) = exempt(&ground.policy.name, &ground.scenario.name, cause) {
+            out.push_str(&format!("  exempt, {}: {}\n", e.owner, e.assumption));
+        }
         out.push_str(&format!(
             "  {}\n    {}\n",
             cause.facts,
@@ -181,6 +186,7 @@ fn json(results: &[(Ground, Explored)]) -> Result<String, Problem> {
                 "plan": cause.plan,
                 "plans": cause.plans,
                 "facts": cause.facts,
+                "exempt": exempt(&ground.policy.name, &ground.scenario.name, cause).map(|e| e.assumption),
                 "replay": identity(ground, &cause.plan)?.replay_command(),
             }));
         }

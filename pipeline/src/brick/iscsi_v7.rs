@@ -86,7 +86,9 @@ async fn get_connection_devices(
     cx: &Context<'_>,
     targets: Vec<IscsiPath>,
 ) -> Result<(Vec<Connection>, Vec<DeviceName>), BrickError> {
-    let nodes = execute(cx, || Nodes {}, ANY).await?;
+    // A record that cannot be seen is not removed: whoever must be sure does not go on without.
+    let fine = if cx.policy().confirm_disconnect { &[0, 21] } else { ANY };
+    let nodes = execute(cx, || Nodes {}, fine).await?;
     if !nodes.stderr.is_empty() {
         cx.warning(format!("Couldn't find iSCSI nodes because iscsiadm err: {}", nodes.stderr));
     }

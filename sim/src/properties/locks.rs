@@ -50,6 +50,13 @@ fn awaited<'w>(world: &'w World, owner: &Owner) -> Option<&'w HeldLock> {
 
 /// S22, the order: nothing is asked for under a lock that comes after it.
 fn order(checker: &mut Checker, world: &World, now: SimTime, owner: &Owner, kind: LockKind) {
+    let mine = || world.locks.held().iter().filter(|l| l.owner == *owner);
+    // Two messages of one request (a cast that comes late, and the reconciler in its stead) are two
+    // workers: the second one waits for the first one's lock, and holds none itself.
+    let waits = |l: &HeldLock| l.waiting().any(|w| w == owner);
+    if mine().any(|l| LockKind::of(&l.name) == kind && waits(l)) {
+        return;
+    }
     let under = |l: &&HeldLock| l.owner == *owner && LockKind::of(&l.name) > kind;
     if let Some(lock) = world.locks.held().iter().find(under) {
         let (who, name) = (owner.request, &lock.name);
