@@ -1,6 +1,7 @@
 //! Arguments, and the way from a subcommand to an exit code.
 
 mod ablate;
+mod bugs;
 mod conform;
 mod coverage;
 mod explore;
@@ -43,7 +44,8 @@ Exit codes:
   0  all as expected
   1  an unexpected safety violation
   2  bad usage
-  3  an unexpected liveness violation, or a run that ended otherwise than expected
+  3  an unexpected liveness violation, a run that ended otherwise than expected, or a planted bug
+     that no search finds
   4  a conformance case failed
   5  something is missing on this machine";
 
@@ -55,7 +57,7 @@ enum Command {
     Merge(MergeArgs),
     /// Try every fault at every point of a scenario, alone and in pairs.
     Explore(ExploreArgs),
-    /// Change each decision of a policy in turn, and search for what then breaks.
+    /// Change each decision of a policy in turn, or plant known bugs, and search for what breaks.
     Ablate(AblateArgs),
     /// Run one identity again and show its trace.
     Replay(ReplayArgs),
@@ -128,6 +130,15 @@ struct AblateArgs {
     /// Only this field (may be given several times) [default: all]
     #[arg(long, value_name = "FIELD")]
     field: Vec<String>,
+    /// Plant the known bugs of nova, os-brick and cinder instead, one after the other
+    #[arg(long, conflicts_with_all = ["policy", "field", "release"])]
+    bugs: bool,
+    /// Only this bug, as N24 (may be given several times)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["policy", "field", "release"])]
+    bug: Vec<String>,
+    /// Write the bugs into this file too, as Markdown
+    #[arg(long, value_name = "FILE", requires = "bugs")]
+    markdown: Option<PathBuf>,
     /// How everything else behaves [default: the policy's own]
     #[arg(long, value_name = "NAME")]
     release: Option<String>,
@@ -366,6 +377,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match cli.command {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Ablate(args)) if args.bugs || !args.bug.is_empty() => bugs::bugs(&args),
         Some(Command::Ablate(args)) => ablate::ablate(&args),
         Some(Command::Merge(args)) => merge::merge(&args),
         Some(Command::Explore(args)) => explore::explore(&args),

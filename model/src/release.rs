@@ -41,7 +41,59 @@ pub struct Release {
     pub manual_scan: bool,
 }
 
+/// A text that names no release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseTextError {
+    /// No such release.
+    #[error("unknown release {0:?}")]
+    Unknown(String),
+    /// A change without `=`.
+    #[error("{0:?} changes nothing: expected FIELD=VALUE after each +")]
+    Shape(String),
+    /// No such field.
+    #[error("releases have no field {0:?}")]
+    Field(String),
+    /// The field takes other values.
+    #[error("{field} cannot be {value}: {reason}")]
+    Value {
+        /// The field.
+        field: String,
+        /// The value.
+        value: String,
+        /// What it takes.
+        reason: String,
+    },
+}
+
 impl Release {
+    /// The release of this text: a name, and any number of changes, as
+    /// `ocata+begin_detaching_swaps=false`. Values are JSON; a word that is no JSON is a string.
+    ///
+    /// # Errors
+    /// When the name, a field or a value is none.
+    pub fn parse(text: &str) -> Result<Release, ReleaseTextError> {
+        let mut parts = text.split('+');
+        let name = parts.next().unwrap_or_default();
+        let base = Self::named(name).ok_or_else(|| ReleaseTextError::Unknown(name.to_owned()))?;
+        parts.try_fold(base, |release, change| release.changed(change))
+    }
+
+    fn changed(&self, change: &str) -> Result<Release, ReleaseTextError> {
+        let (field, text) =
+            change.split_once('=').ok_or_else(|| ReleaseTextError::Shape(change.to_owned()))?;
+        let value = |reason: String| ReleaseTextError::Value {
+            field: field.to_owned(),
+            value: text.to_owned(),
+            reason,
+        };
+        let mut all = serde_json::to_value(self).map_err(|e| value(e.to_string()))?;
+        let known = all.get_mut(field).filter(|_| field != "name");
+        *known.ok_or_else(|| ReleaseTextError::Field(field.to_owned()))? =
+            serde_json::from_str(text).unwrap_or_else(|_| text.into());
+        let release: Release = serde_json::from_value(all).map_err(|e| value(e.to_string()))?;
+        Ok(Release { name: format!("{}+{change}", self.name), ..release })
+    }
+
     /// The release of this name.
     pub fn named(name: &str) -> Option<Release> {
         Self::all().into_iter().find(|r| r.name == name)
@@ -72,5 +124,33 @@ impl Release {
                 manual_scan: true,
             },
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+    use super::*;
+
+    #[test]
+    fn a_changed_release_is_named_after_its_change_and_reads_back() {
+        let text = "ocata+begin_detaching_swaps=false+manual_scan=true";
+        let release = Release::parse(text).unwrap();
+        assert!(!release.begin_detaching_swaps && release.manual_scan);
+        assert_eq!(release.name, text);
+    }
+
+    #[test]
+    fn what_names_no_release_is_refused() {
+        for (text, says) in [
+            ("queens", "unknown release"),
+            ("ocata+manual_scan", "changes nothing"),
+            ("ocata+name=x", "no field"),
+            ("ocata+manual_scan=maybe", "manual_scan cannot be maybe"),
+        ] {
+            let error = Release::parse(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 }

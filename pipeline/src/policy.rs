@@ -298,7 +298,9 @@ impl Policy {
 
     /// Whether it can work against this release of the outside.
     pub fn works_with(&self, release: &str) -> Result<(), Incompatible> {
-        let reason = match (release, self.volume_api, self.service_token) {
+        // A changed release is still made from the one that it is named after.
+        let base = release.split('+').next().unwrap_or_default();
+        let reason = match (base, self.volume_api, self.service_token) {
             ("ocata", VolumeApi::Attachments, _) => {
                 "cinder ocata has no attachments API (volume API 3.44)"
             }

@@ -22,11 +22,13 @@ compile_error!(
 
 pub mod ablate;
 pub mod actors;
+pub mod bugs;
 pub mod campaign;
 pub mod direct;
 pub mod exemptions;
 pub mod explore;
 pub mod host_spec;
+pub mod hunt;
 pub mod keep;
 pub mod latency;
 pub mod network;

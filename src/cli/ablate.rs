@@ -7,6 +7,7 @@ use std::time::Instant;
 use castoff_ports::plan::Plan;
 use castoff_ports::trace::Identity;
 use castoff_sim::ablate::{Ablate, Ablated, Change};
+use castoff_sim::hunt::{Cloud, Hunt, Noticed};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind};
 use comfy_table::{CellAlignment, Table, presets};
@@ -32,20 +33,13 @@ pub(super) fn ablate(args: &AblateArgs) -> Result<Exit, Problem> {
         .filter(|(field, _)| args.field.is_empty() || args.field.contains(field))
         .map(|(field, value)| Change { field, value })
         .collect();
-    let bar = ProgressBar::new(changes.len() as u64).with_style(
-        // The template is ours and constant: the first run shows that it parses.
-        ProgressStyle::with_template("{bar:30} {pos}/{len} changes  {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = bar(changes.len(), "changes");
     let done = AtomicU64::new(0);
     let begun = Instant::now();
     let ablate = Ablate {
-        base,
-        release,
-        scenarios: select::scenarios(&args.scenarios)?,
+        base: Cloud { policy: base, release },
+        hunt: Hunt::new(select::scenarios(&args.scenarios)?, args.depth, args.seeds),
         changes,
-        depth: args.depth,
-        seeds: args.seeds,
         jobs: jobs(args.jobs),
         progress: &|n| bar.set_position(done.fetch_add(n, Ordering::Relaxed) + n),
     };
@@ -61,17 +55,34 @@ pub(super) fn ablate(args: &AblateArgs) -> Result<Exit, Problem> {
     Ok(Exit::Fine)
 }
 
-/// The command that repeats the run which noticed the change.
-fn replay(ablate: &Ablate<'_>, result: &Ablated) -> Result<Option<String>, Problem> {
-    let (Ok(policy), Some(noticed)) = (&result.policy, &result.noticed) else { return Ok(None) };
-    let prepared = Prepared::new(&noticed.scenario, policy, &ablate.release)?;
+/// Shows how many of `what` are done.
+pub(super) fn bar(len: usize, what: &str) -> ProgressBar {
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {what}  {{elapsed}}");
+    ProgressBar::new(len as u64).with_style(
+        // The template is ours: the first run shows that it parses.
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
+}
+
+/// The command that repeats the run which tells a cloud from the unchanged one.
+pub(super) fn replay(cloud: &Cloud, noticed: &Noticed) -> Result<String, Problem> {
+    let prepared = Prepared::new(&noticed.scenario, &cloud.policy, &cloud.release)?;
     let plan = Plan { faults: noticed.plan.clone() };
     let plan = (!plan.is_empty()).then_some(&plan);
     let identity = Identity {
         schedule: noticed.schedule.clone(),
         ..one::identity(&prepared, BindingKind::Direct, noticed.seed, plan)
     };
-    Ok(Some(identity.replay_command()))
+    Ok(identity.replay_command())
+}
+
+/// The command for a change that was noticed.
+fn command(ablate: &Ablate<'_>, result: &Ablated) -> Result<Option<String>, Problem> {
+    let (Ok(policy), Some(noticed)) = (&result.policy, &result.found.noticed) else {
+        return Ok(None);
+    };
+    let release = ablate.base.release.clone();
+    Ok(Some(replay(&Cloud { policy: policy.clone(), release }, noticed)?))
 }
 
 fn text(
@@ -79,14 +90,14 @@ fn text(
     results: &[Ablated],
     elapsed: std::time::Duration,
 ) -> Result<String, Problem> {
-    let fields = ablate.base.fields();
+    let fields = ablate.base.policy.fields();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["FIELD", "IS", "CHANGED TO", "BREAKS", "IN", "FAULTS", "RUNS"]);
     for result in results {
         let change = &result.change;
         let is = fields.get(&change.field).map(ToString::to_string).unwrap_or_default();
-        let (breaks, place, faults) = match (&result.policy, &result.noticed) {
+        let (breaks, place, faults) = match (&result.policy, &result.found.noticed) {
             (Err(reason), _) => ("cannot run".to_owned(), reason.clone(), String::new()),
             (Ok(_), None) => ("nothing".to_owned(), "-".to_owned(), "-".to_owned()),
             (Ok(_), Some(n)) => (
@@ -102,7 +113,7 @@ fn text(
             breaks,
             place,
             faults,
-            result.tried.to_string(),
+            result.found.tried.to_string(),
         ]);
     }
     for column in [5, 6] {
@@ -113,17 +124,17 @@ fn text(
     let mut out = table.trim_fmt();
     out.push('\n');
     for result in results {
-        if let (Some(noticed), Some(command)) = (&result.noticed, replay(ablate, result)?) {
+        if let (Some(noticed), Some(command)) = (&result.found.noticed, command(ablate, result)?) {
             out.push_str(&format!("\n{}: {}\n  {command}\n", result.change.field, noticed.facts));
         }
     }
-    let noticed = results.iter().filter(|r| r.noticed.is_some()).count();
+    let noticed = results.iter().filter(|r| r.found.noticed.is_some()).count();
     let run = results.iter().filter(|r| r.policy.is_ok()).count();
     out.push_str(&format!(
         "\n{} changes of {}, {run} can run, {noticed} noticed, {} runs in {} s",
         results.len(),
-        ablate.base.name,
-        results.iter().map(|r| r.tried).sum::<u64>(),
+        ablate.base.policy.name,
+        results.iter().map(|r| r.found.tried).sum::<u64>(),
         seconds(elapsed),
     ));
     Ok(out)
@@ -136,15 +147,16 @@ fn json(ablate: &Ablate<'_>, results: &[Ablated]) -> Result<String, Problem> {
             "field": result.change.field,
             "value": result.change.value,
             "cannot_run": result.policy.as_ref().err(),
-            "property": result.noticed.as_ref().map(|n| n.property.name),
-            "scenario": result.noticed.as_ref().map(|n| n.scenario.name.clone()),
-            "plan": result.noticed.as_ref().map(|n| n.plan.clone()),
-            "facts": result.noticed.as_ref().map(|n| n.facts.clone()),
-            "replay": replay(ablate, result)?,
-            "runs": result.tried,
+            "property": result.found.noticed.as_ref().map(|n| n.property.name),
+            "scenario": result.found.noticed.as_ref().map(|n| n.scenario.name.clone()),
+            "plan": result.found.noticed.as_ref().map(|n| n.plan.clone()),
+            "facts": result.found.noticed.as_ref().map(|n| n.facts.clone()),
+            "replay": command(ablate, result)?,
+            "runs": result.found.tried,
         }));
     }
-    let all = serde_json::json!({ "version": 1, "policy": ablate.base.name, "changes": rows });
+    let all =
+        serde_json::json!({ "version": 1, "policy": ablate.base.policy.name, "changes": rows });
     // Strings and integers: always JSON.
     Ok(serde_json::to_string_pretty(&all).unwrap_or_default())
 }

@@ -43,12 +43,9 @@ pub(super) fn policy(name: &str) -> Result<Policy, Problem> {
 /// The release of this name, or the policy's own.
 pub(super) fn release(name: Option<&str>, policy: &Policy) -> Result<Release, Problem> {
     let name = name.unwrap_or(&policy.default_release);
-    let release = Release::named(name).ok_or_else(|| {
+    let release = Release::parse(name).map_err(|error| {
         let known: Vec<String> = Release::all().into_iter().map(|r| r.name).collect();
-        Problem::usage(
-            format!("unknown release {name:?}"),
-            format!("the releases are {}", known.join(", ")),
-        )
+        Problem::usage(error.to_string(), format!("the releases are {}", known.join(", ")))
     })?;
     if let Err(reason) = policy.works_with(&release.name) {
         return Err(Problem::usage(

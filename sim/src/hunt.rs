@@ -1,0 +1,267 @@
+//! A search for what tells two clouds apart that differ in one decision, knowing nothing of it.
+//!
+//! It goes through the scenarios as they are, over seeds and over random orders of those with
+//! several actors, then over every fault, and at depth 2 over every pair. What counts first is a
+//! property that the changed cloud breaks and the unchanged one breaks nowhere in that scenario at
+//! that depth; only when no scenario has one, a run that breaks a property with the change and not
+//! without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use castoff_model::Release;
+use castoff_pipeline::policy::Policy;
+use castoff_ports::plan::{Fault, Plan};
+use castoff_ports::schedule::Schedule;
+use castoff_scenarios::Scenario;
+
+use crate::explore::{Explore, Explored, Ground};
+use crate::prepare::{PrepareError, Prepared};
+use crate::properties::{Property, Violation};
+use crate::run::{self, BindingKind, Keep};
+
+/// A policy and what it runs against.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// The policy.
+    pub policy: Policy,
+    /// The release.
+    pub release: Release,
+}
+
+/// A run that tells two clouds apart.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// The broken property.
+    pub property: &'static Property,
+    /// The faults beside the scenario's own.
+    pub plan: Vec<Fault>,
+    /// The seed.
+    pub seed: u64,
+    /// The order of the steps.
+    pub schedule: Schedule,
+    /// What contradicts the property.
+    pub facts: String,
+    /// The unchanged cloud breaks this property in no run of the scenario at this depth.
+    pub alone: bool,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The first run that tells the clouds apart.
+    pub noticed: Option<Noticed>,
+    /// Runs of the changed cloud until then, or in all.
+    pub tried: u64,
+}
+
+/// Where a search looks.
+#[derive(Debug)]
+pub struct Hunt {
+    /// The scenarios.
+    pub scenarios: Vec<Arc<Scenario>>,
+    /// Faults at once, 0 to 2.
+    pub depth: u8,
+    /// Seeds of each scenario as it is.
+    pub seeds: u64,
+    /// What unchanged clouds break, by policy, release, scenario and depth: asked for every change.
+    unchanged: Mutex<BTreeMap<Searched, BTreeSet<&'static str>>>,
+}
+
+/// Names of policy, release and scenario, and the depth.
+type Searched = (String, String, String, u8);
+
+/// Both clouds of a comparison, ready in one scenario.
+struct Pair {
+    base: Rc<Prepared>,
+    changed: Rc<Prepared>,
+}
+
+fn run(of: &Rc<Prepared>, seed: u64, plan: &[Fault], schedule: &Schedule) -> Vec<Violation> {
+    let plan = Plan { faults: plan.to_vec() };
+    let extra = (!plan.is_empty()).then_some(&plan);
+    run::run_scheduled(of, BindingKind::Direct, seed, extra, schedule, Keep::default()).violations
+}
+
+impl Pair {
+    /// What a run breaks with the change and not without it.
+    fn differs(&self, plan: &[Fault]) -> Option<Violation> {
+        let broken = run(&self.changed, 0, plan, &Schedule::Fifo);
+        if broken.is_empty() {
+            return None;
+        }
+        let before = run(&self.base, 0, plan, &Schedule::Fifo);
+        broken.into_iter().find(|v| before.iter().all(|b| b.property.name != v.property.name))
+    }
+
+    fn noticed(
+        &self,
+        found: &Violation,
+        plan: &[Fault],
+        seed: u64,
+        order: &Schedule,
+        alone: bool,
+    ) -> Noticed {
+        Noticed {
+            scenario: self.changed.scenario.clone(),
+            property: found.property,
+            plan: plan.to_vec(),
+            seed,
+            schedule: order.clone(),
+            facts: found.facts.clone(),
+            alone,
+        }
+    }
+}
+
+impl Hunt {
+    /// A search of these scenarios.
+    pub fn new(scenarios: Vec<Arc<Scenario>>, depth: u8, seeds: u64) -> Hunt {
+        Hunt { scenarios, depth, seeds, unchanged: Mutex::default() }
+    }
+
+    /// Looks for the first run that tells the clouds apart.
+    ///
+    /// # Errors
+    /// When a scenario cannot be prepared in the unchanged cloud.
+    pub fn find(&self, base: &Cloud, changed: &Cloud) -> Result<Found, PrepareError> {
+        let mut found = Found::default();
+        for depth in 0..=self.depth {
+            let mut weaker = None;
+            for scenario in &self.scenarios {
+                let base = Prepared::new(scenario, &base.policy, &base.release)?;
+                let changed = match Prepared::new(scenario, &changed.policy, &changed.release) {
+                    Ok(changed) => changed,
+                    // Attaching alone fails with the change: that is noticed too, but by no
+                    // property; the next scenario may tell which.
+                    Err(PrepareError::NotReady { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let pair = Pair { base, changed };
+                found.noticed = if depth == 0 {
+                    self.as_it_is(&pair, &mut found.tried)
+                } else {
+                    self.with_faults(&pair, depth, &mut found.tried, &mut weaker)?
+                };
+                if found.noticed.is_some() {
+                    return Ok(found);
+                }
+            }
+            if weaker.is_some() {
+                found.noticed = weaker;
+                return Ok(found);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The orders in which a scenario as it is runs: random ones too when several act.
+    fn orders(of: &Prepared) -> &'static [Schedule] {
+        match of.scenario.actors.len() > 1 {
+            true => &[Schedule::Fifo, Schedule::Random],
+            false => &[Schedule::Fifo],
+        }
+    }
+
+    /// The scenario over its seeds and orders.
+    fn as_it_is(&self, pair: &Pair, tried: &mut u64) -> Option<Noticed> {
+        let known = self.breaks_unchanged(&pair.base, 0, || {
+            let all = Self::orders(&pair.base).iter();
+            let all = all.flat_map(|order| (0..self.seeds).map(move |seed| (seed, order)));
+            let broken = all.flat_map(|(seed, order)| run(&pair.base, seed, &[], order));
+            Ok(broken.map(|v| v.property.name).collect())
+        });
+        let known = known.unwrap_or_default();
+        for order in Self::orders(&pair.changed) {
+            for seed in 0..self.seeds {
+                *tried += 1;
+                let broken = run(&pair.changed, seed, &[], order);
+                if let Some(v) = broken.iter().find(|v| !known.contains(v.property.name)) {
+                    return Some(pair.noticed(v, &[], seed, order, true));
+                }
+            }
+        }
+        None
+    }
+
+    /// Every plan of exactly this many faults.
+    fn with_faults(
+        &self,
+        pair: &Pair,
+        depth: u8,
+        tried: &mut u64,
+        weaker: &mut Option<Noticed>,
+    ) -> Result<Option<Noticed>, PrepareError> {
+        let known = self.breaks_unchanged(&pair.base, depth, || {
+            Ok(explore(&pair.base, depth)?.causes.by_property().into_keys().collect())
+        })?;
+        let explored = explore(&pair.changed, depth)?;
+        let mut causes = explored.causes.all();
+        causes.retain(|c| c.plan.len() == usize::from(depth));
+        causes.sort_by_key(|c| c.tried);
+        for cause in &causes {
+            if !known.contains(cause.property.name) {
+                let broken = run(&pair.changed, 0, &cause.plan, &Schedule::Fifo);
+                let it = broken.iter().find(|v| v.property.name == cause.property.name);
+                if let Some(violation) = it {
+                    *tried += cause.tried;
+                    return Ok(Some(pair.noticed(
+                        violation,
+                        &cause.plan,
+                        0,
+                        &Schedule::Fifo,
+                        true,
+                    )));
+                }
+            }
+        }
+        *tried += explored.total();
+        if weaker.is_none() {
+            *weaker = causes.iter().find_map(|cause| {
+                let violation = pair.differs(&cause.plan)?;
+                Some(pair.noticed(&violation, &cause.plan, 0, &Schedule::Fifo, false))
+            });
+        }
+        Ok(None)
+    }
+
+    /// The properties that an unchanged cloud breaks in one part of the search, found once.
+    fn breaks_unchanged(
+        &self,
+        base: &Prepared,
+        depth: u8,
+        search: impl FnOnce() -> Result<BTreeSet<&'static str>, PrepareError>,
+    ) -> Result<BTreeSet<&'static str>, PrepareError> {
+        let names = [&base.policy.name, &base.release.name, &base.scenario.name];
+        let [policy, release, scenario] = names.map(Clone::clone);
+        let key = (policy, release, scenario, depth);
+        let known = || self.unchanged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(broken) = known().get(&key) {
+            return Ok(broken.clone());
+        }
+        let broken = search()?;
+        known().insert(key, broken.clone());
+        Ok(broken)
+    }
+}
+
+fn explore(of: &Prepared, depth: u8) -> Result<Explored, PrepareError> {
+    Explore {
+        ground: Ground {
+            scenario: of.scenario.clone(),
+            policy: of.policy.clone(),
+            release: of.release.clone(),
+            seed: 0,
+            depth,
+        },
+        jobs: 1,
+        clock: &|| Duration::ZERO,
+        progress: &|_| {},
+        cancelled: &|| false,
+    }
+    .run()
+}
