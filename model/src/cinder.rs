@@ -56,6 +56,9 @@ pub struct Cinder {
     last_attachment: u32,
     /// os-begin_detaching compares and swaps ([`crate::Release::begin_detaching_swaps`]).
     pub begin_detaching_swaps: bool,
+    /// Deleting a reserved attachment frees its volume
+    /// ([`crate::Release::reserved_attachment_frees`]).
+    pub reserved_attachment_frees: bool,
     /// The one backend.
     pub backend: Backend,
     /// What the backend's targets ask initiators for (`use_chap_auth`), in every connection_info.
@@ -103,6 +106,7 @@ impl Cinder {
             attachments: Vec::new(),
             last_attachment: 0,
             begin_detaching_swaps: true,
+            reserved_attachment_frees: true,
             backend: Backend::default(),
             chap: None,
             resource_filters: true,

@@ -26,6 +26,9 @@ pub struct Release {
     /// object that it had read earlier and then set the status: what its caller has last seen of
     /// the volume decides, so nova's own check is the only one.
     pub begin_detaching_swaps: bool,
+    /// Deleting an attachment that is only reserved frees its volume; else the row goes and the
+    /// volume stays reserved (cinder bug 1702512).
+    pub reserved_attachment_frees: bool,
     /// What runs the guests, unless a scenario says otherwise.
     pub qemu: Qemu,
     /// The longest that virDomainDetachDeviceFlags waits for the guest: 0 in the recorded cases
@@ -106,6 +109,7 @@ impl Release {
                 name: "ocata".to_owned(),
                 cinder: CinderRelease::Ocata,
                 begin_detaching_swaps: true,
+                reserved_attachment_frees: true,
                 qemu: Qemu { version: Version::new(2, 8), machine: Machine::Pc },
                 detach_blocks: Duration::from_secs(5),
                 device_missing_error: false,
@@ -116,6 +120,7 @@ impl Release {
                 name: "2026.1".to_owned(),
                 cinder: CinderRelease::V28,
                 begin_detaching_swaps: true,
+                reserved_attachment_frees: true,
                 // As measured: Debian 12 with libvirt 9.0.
                 qemu: Qemu { version: Version::new(7, 2), machine: Machine::Pc },
                 detach_blocks: Duration::from_secs(5),

@@ -103,6 +103,7 @@ impl World {
     pub fn new(release: Release) -> World {
         let mut cinder = Cinder::new(release.cinder);
         cinder.begin_detaching_swaps = release.begin_detaching_swaps;
+        cinder.reserved_attachment_frees = release.reserved_attachment_frees;
         World {
             keystone: Keystone::new(),
             cinder,

@@ -30,6 +30,8 @@ pub enum Unplug {
         /// The longest sleep, in seconds.
         max_sleep_time: u32,
     },
+    /// Ask, and take libvirt's word for it (nova bug 1374508).
+    Once,
     /// Ask and wait for libvirt's event: `_detach_with_retry` (nova e56cc4f439).
     AwaitEvents {
         /// `[libvirt]device_detach_attempts`.
@@ -66,6 +68,8 @@ pub enum MissingGuestDevice {
     SkipHostDisconnect,
     /// The host is disconnected all the same.
     Continue,
+    /// The detach fails, whatever an earlier attempt has done (nova bug 1367964).
+    Fail,
 }
 
 /// How nova-api finds the BDM of a detach.
@@ -168,6 +172,11 @@ pub struct Policy {
     pub root_refusal_status: u16,
     /// nova checks the volume snapshot before os-begin_detaching; removed by nova 363146cbcb.
     pub check_detach: bool,
+    /// Refuses a detach while another task works on the server (nova bug 1274627).
+    pub task_state_check: bool,
+    /// begin_detaching is left out for an offloaded server's volume of the attachments API, which
+    /// is only reserved (nova bug 1808089).
+    pub offloaded_skips_begin: bool,
     /// Refuses a detach while the compute service is down (nova bug 1909120, db8213af83).
     pub compute_is_up_check: bool,
     /// Refuses to attach a volume that already has a BDM (nova bug 1937375, 2209b0007f).
@@ -181,6 +190,11 @@ pub struct Policy {
 
     /// detach_volume takes the server's lock (nova bug 1662483, 2e4e203c1a).
     pub instance_lock: bool,
+    /// The BDM goes when cinder has let go of the volume, not before (nova bea6ff62af).
+    pub bdm_destroyed_last: bool,
+    /// An attach that fails at the guest takes the volume from the host again (nova bugs 1685185
+    /// and 1812945).
+    pub failed_attach_disconnects: bool,
     /// get_volume_connector runs first, outside any rollback (A8).
     pub connector_first: bool,
     /// Holds os-brick's lock of the backend from unplug to unmap (nova bug 2035375, os-brick bug
@@ -207,6 +221,9 @@ pub struct Policy {
     pub check_is_persistent: bool,
     /// Finds the disk by the alias `ua-<volume id>` that attach gave it, then by target.
     pub alias_lookup: bool,
+    /// Knows that INVALID_ARG with "no target device" means a missing disk (nova bug 1633236); only
+    /// polling asks.
+    pub no_target_device_error: bool,
     /// Knows libvirt's DEVICE_MISSING (nova bug 1887946).
     pub device_missing_error: bool,
     /// "already in the process of unplug" is no failure (nova bug 1882521).
@@ -215,6 +232,11 @@ pub struct Policy {
     pub missing_guest_device: MissingGuestDevice,
     /// Looks for the volume's libvirt secret before the host is disconnected (B5).
     pub secret_lookup: bool,
+    /// Closes the host's mapping after the guest has let go of it (nova bug 1642628); without
+    /// `secret_lookup` alone.
+    pub encryptor_after_guest: bool,
+    /// How often cryptsetup is asked to close a mapping that udev may hold (nova bug 1374458).
+    pub encryptor_close_attempts: u32,
     /// Counts the servers of this host before disconnecting a multiattach volume (nova bug
     /// 1757190).
     pub multiattach_count: bool,

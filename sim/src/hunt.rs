@@ -3,8 +3,9 @@
 //! It goes through the scenarios as they are, over seeds and over random orders of those with
 //! several actors, then over every fault, and at depth 2 over every pair. What counts first is a
 //! property that the changed cloud breaks and the unchanged one breaks nowhere in that scenario at
-//! that depth; only when no scenario has one, a run that breaks a property with the change and not
-//! without it.
+//! that depth; only when no scenario has one, facts against a property that the unchanged cloud
+//! never shows there. That a plan breaks something with the change and not without it is not
+//! enough: a change shifts the points that a plan names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -69,11 +70,28 @@ pub struct Hunt {
     /// Seeds of each scenario as it is.
     pub seeds: u64,
     /// What unchanged clouds break, by policy, release, scenario and depth: asked for every change.
-    unchanged: Mutex<BTreeMap<Searched, BTreeSet<&'static str>>>,
+    unchanged: Mutex<BTreeMap<Searched, Arc<Shown>>>,
 }
 
 /// Names of policy, release and scenario, and the depth.
 type Searched = (String, String, String, u8);
+
+/// Properties, and what contradicted them.
+type Shown = BTreeSet<(&'static str, String)>;
+
+/// How new a violation is in a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum New {
+    Property,
+    Facts,
+}
+
+fn newness(known: &Shown, name: &'static str, facts: &str) -> Option<New> {
+    if known.iter().all(|(property, _)| *property != name) {
+        return Some(New::Property);
+    }
+    (!known.contains(&(name, facts.to_owned()))).then_some(New::Facts)
+}
 
 /// Both clouds of a comparison, ready in one scenario.
 struct Pair {
@@ -88,32 +106,22 @@ fn run(of: &Rc<Prepared>, seed: u64, plan: &[Fault], schedule: &Schedule) -> Vec
 }
 
 impl Pair {
-    /// What a run breaks with the change and not without it.
-    fn differs(&self, plan: &[Fault]) -> Option<Violation> {
-        let broken = run(&self.changed, 0, plan, &Schedule::Fifo);
-        if broken.is_empty() {
-            return None;
-        }
-        let before = run(&self.base, 0, plan, &Schedule::Fifo);
-        broken.into_iter().find(|v| before.iter().all(|b| b.property.name != v.property.name))
-    }
-
     fn noticed(
         &self,
-        found: &Violation,
+        (property, facts): (&'static Property, &str),
         plan: &[Fault],
         seed: u64,
         order: &Schedule,
-        alone: bool,
+        new: New,
     ) -> Noticed {
         Noticed {
             scenario: self.changed.scenario.clone(),
-            property: found.property,
+            property,
             plan: plan.to_vec(),
             seed,
             schedule: order.clone(),
-            facts: found.facts.clone(),
-            alone,
+            facts: facts.to_owned(),
+            alone: new == New::Property,
         }
     }
 }
@@ -143,7 +151,7 @@ impl Hunt {
                 };
                 let pair = Pair { base, changed };
                 found.noticed = if depth == 0 {
-                    self.as_it_is(&pair, &mut found.tried)
+                    self.as_it_is(&pair, &mut found.tried, &mut weaker)?
                 } else {
                     self.with_faults(&pair, depth, &mut found.tried, &mut weaker)?
                 };
@@ -168,24 +176,32 @@ impl Hunt {
     }
 
     /// The scenario over its seeds and orders.
-    fn as_it_is(&self, pair: &Pair, tried: &mut u64) -> Option<Noticed> {
-        let known = self.breaks_unchanged(&pair.base, 0, || {
+    fn as_it_is(
+        &self,
+        pair: &Pair,
+        tried: &mut u64,
+        weaker: &mut Option<Noticed>,
+    ) -> Result<Option<Noticed>, PrepareError> {
+        let known = self.unchanged_shows(&pair.base, 0, || {
             let all = Self::orders(&pair.base).iter();
             let all = all.flat_map(|order| (0..self.seeds).map(move |seed| (seed, order)));
             let broken = all.flat_map(|(seed, order)| run(&pair.base, seed, &[], order));
-            Ok(broken.map(|v| v.property.name).collect())
-        });
-        let known = known.unwrap_or_default();
+            Ok(broken.map(|v| (v.property.name, v.facts)).collect())
+        })?;
         for order in Self::orders(&pair.changed) {
             for seed in 0..self.seeds {
                 *tried += 1;
-                let broken = run(&pair.changed, seed, &[], order);
-                if let Some(v) = broken.iter().find(|v| !known.contains(v.property.name)) {
-                    return Some(pair.noticed(v, &[], seed, order, true));
+                for v in run(&pair.changed, seed, &[], order) {
+                    let Some(new) = newness(&known, v.property.name, &v.facts) else { continue };
+                    let noticed = pair.noticed((v.property, &v.facts), &[], seed, order, new);
+                    match new {
+                        New::Property => return Ok(Some(noticed)),
+                        New::Facts => _ = weaker.get_or_insert(noticed),
+                    }
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Every plan of exactly this many faults.
@@ -196,46 +212,36 @@ impl Hunt {
         tried: &mut u64,
         weaker: &mut Option<Noticed>,
     ) -> Result<Option<Noticed>, PrepareError> {
-        let known = self.breaks_unchanged(&pair.base, depth, || {
-            Ok(explore(&pair.base, depth)?.causes.by_property().into_keys().collect())
+        let known = self.unchanged_shows(&pair.base, depth, || {
+            Ok(explore(&pair.base, depth)?.causes.facts().clone())
         })?;
         let explored = explore(&pair.changed, depth)?;
         let mut causes = explored.causes.all();
         causes.retain(|c| c.plan.len() == usize::from(depth));
         causes.sort_by_key(|c| c.tried);
-        for cause in &causes {
-            if !known.contains(cause.property.name) {
-                let broken = run(&pair.changed, 0, &cause.plan, &Schedule::Fifo);
-                let it = broken.iter().find(|v| v.property.name == cause.property.name);
-                if let Some(violation) = it {
+        for cause in causes {
+            let Some(new) = newness(&known, cause.property.name, &cause.facts) else { continue };
+            let noticed =
+                pair.noticed((cause.property, &cause.facts), &cause.plan, 0, &Schedule::Fifo, new);
+            match new {
+                New::Property => {
                     *tried += cause.tried;
-                    return Ok(Some(pair.noticed(
-                        violation,
-                        &cause.plan,
-                        0,
-                        &Schedule::Fifo,
-                        true,
-                    )));
+                    return Ok(Some(noticed));
                 }
+                New::Facts => _ = weaker.get_or_insert(noticed),
             }
         }
         *tried += explored.total();
-        if weaker.is_none() {
-            *weaker = causes.iter().find_map(|cause| {
-                let violation = pair.differs(&cause.plan)?;
-                Some(pair.noticed(&violation, &cause.plan, 0, &Schedule::Fifo, false))
-            });
-        }
         Ok(None)
     }
 
-    /// The properties that an unchanged cloud breaks in one part of the search, found once.
-    fn breaks_unchanged(
+    /// What an unchanged cloud breaks in one part of the search, found once.
+    fn unchanged_shows(
         &self,
         base: &Prepared,
         depth: u8,
-        search: impl FnOnce() -> Result<BTreeSet<&'static str>, PrepareError>,
-    ) -> Result<BTreeSet<&'static str>, PrepareError> {
+        search: impl FnOnce() -> Result<Shown, PrepareError>,
+    ) -> Result<Arc<Shown>, PrepareError> {
         let names = [&base.policy.name, &base.release.name, &base.scenario.name];
         let [policy, release, scenario] = names.map(Clone::clone);
         let key = (policy, release, scenario, depth);
@@ -243,7 +249,7 @@ impl Hunt {
         if let Some(broken) = known().get(&key) {
             return Ok(broken.clone());
         }
-        let broken = search()?;
+        let broken = Arc::new(search()?);
         known().insert(key, broken.clone());
         Ok(broken)
     }

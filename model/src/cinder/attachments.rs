@@ -145,11 +145,15 @@ impl Cinder {
         let (at, volume) = self.attachment_at(caller, id)?;
         self.deletion_allowed(caller, novadb, &self.volumes[volume].id, Some(id))?;
         let row = &self.attachments[at];
+        let reserved = row.attach_status == AttachStatus::Reserved;
         // A reserved row never met the driver; a row without a connector has nothing to take back.
-        if row.attach_status != AttachStatus::Reserved
-            && let Some(initiator) = row.initiator()
-        {
+        if !reserved && let Some(initiator) = row.initiator() {
             self.unmap(facts, storage, &row.volume_id, initiator);
+        }
+        if reserved && !self.reserved_attachment_frees {
+            self.set_attachment(facts, at, AttachStatus::Detached);
+            self.attachments.remove(at);
+            return Ok(());
         }
         self.finish_detach(facts, volume, Some(at));
         Ok(())

@@ -36,7 +36,7 @@ pub async fn attach_volume(
 ) -> Result<Option<String>, NovaError> {
     cx.station("nova.compute.api.API.attach_volume");
     check_instance_lock(caller, instance)?;
-    check_instance_state(instance, "attach_volume")?;
+    check_instance_state(cx, instance, "attach_volume")?;
     let offloaded = instance.vm_state == VmState::ShelvedOffloaded;
     if cx.policy().volume_api == VolumeApi::Legacy && !offloaded {
         return legacy(cx, instance, volume_id).await;

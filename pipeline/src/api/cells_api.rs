@@ -22,7 +22,7 @@ pub async fn detach_volume(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.cells_api.ComputeCellsAPI.detach_volume");
     check_instance_lock(caller, instance)?;
-    check_instance_state(instance, "detach_volume")?;
+    check_instance_state(cx, instance, "detach_volume")?;
     volume_api::check_detach(volume, &instance.uuid)?;
     if let Err(e) = compute_api::detach_volume(cx, caller, instance, volume).await {
         cx.error(format!("child cell failed to {e}"));

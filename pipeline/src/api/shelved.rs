@@ -34,7 +34,8 @@ pub(super) async fn detach_volume(
         Err(e) => return Err(e.into()),
     };
     // nova bug 1808089: a volume of the attachments API is 'reserved', which begin refuses.
-    if bdm.attachment_id.is_none() || cx.policy().volume_api == VolumeApi::Legacy {
+    let reserved = bdm.attachment_id.is_some() && cx.policy().volume_api == VolumeApi::Attachments;
+    if !(reserved && cx.policy().offloaded_skips_begin) {
         check_and_begin_detach(cx, volume, &instance.uuid).await?;
     }
     record_action_start(cx, &instance.uuid, "detach_volume").await?;

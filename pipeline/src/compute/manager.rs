@@ -187,6 +187,11 @@ pub(super) async fn do_detach_volume(
     cx.station("nova.virt.block_device.convert_volume");
     let driver_bdm = convert_volume(bdm);
     let bdm = &driver_bdm.bdm;
+    // nova 94a3b83f9f destroyed it first, bea6ff62af last of all.
+    let last = cx.policy().bdm_destroyed_last;
+    if !last {
+        cx.call(BdmDestroy { id: bdm.id }).await?;
+    }
     let reached = journal::begin(cx, bdm).await?;
     if reached != JournalStep::Unmapped {
         driver_bdm.detach(cx, instance, attachment_id, reached).await?;
@@ -199,7 +204,9 @@ pub(super) async fn do_detach_volume(
             cx.warning(format!("Failed to {e}"));
         }
     }
-    // Last of all: nova bea6ff62af.
+    if !last {
+        return Ok(());
+    }
     match cx.call(BdmDestroy { id: bdm.id }).await {
         Err(e @ Failure::NoReply { .. }) if cx.policy().detach_journal => {
             let (volume_id, instance) = (volume.clone(), instance.clone());

@@ -37,14 +37,18 @@ pub async fn release_volume(
     let disk_dev = disk_dev(bdm.device_name.as_deref().unwrap_or_default());
     // The volume's id is taken from connection_info: without one the alias cannot be looked up.
     let volume_id = info.map(|i| i.serial.as_ref().unwrap_or(&i.data.volume_id));
+    let close = async || match info {
+        Some(info) => encryptor::detach_volume(cx, info, encryption).await,
+        None => Ok(()),
+    };
     let unplugged = async {
         let guest = get_guest(cx, instance).await?;
-        unplug::detach_device(&guest, disk_dev, volume_id).await?;
         // nova bug 1642628: not before the guest has let go.
-        match info {
-            Some(info) => encryptor::detach_volume(cx, info, encryption).await,
-            None => Ok(()),
+        if !cx.policy().encryptor_after_guest {
+            close().await?;
         }
+        unplug::detach_device(&guest, disk_dev, volume_id).await?;
+        if cx.policy().encryptor_after_guest { close().await } else { Ok(()) }
     };
     match unplugged.await {
         Ok(()) => {}
@@ -59,6 +63,9 @@ pub async fn release_volume(
                     return Err(NovaError::DiskNotFound { location: device, instance });
                 }
                 MissingGuestDevice::Continue => {}
+                MissingGuestDevice::Fail => {
+                    return Err(NovaError::DeviceNotFound { device, instance });
+                }
             }
         }
         Err(e) => return Err(e),
@@ -182,7 +189,9 @@ pub async fn attach_volume(
     let attached = attach_device(&guest, info, disk_dev(mountpoint), encryption).await;
     let Err(e) = attached else { return Ok(()) };
     cx.error(format!("Failed to attach volume at mountpoint {mountpoint}: failed to {e}"));
-    disconnect_volume(cx, &info.data.volume_id, Some(info), encryption, How::default()).await?;
+    if cx.policy().failed_attach_disconnects {
+        disconnect_volume(cx, &info.data.volume_id, Some(info), encryption, How::default()).await?;
+    }
     Err(e)
 }
 

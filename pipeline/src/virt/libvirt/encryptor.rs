@@ -18,9 +18,6 @@ use crate::volume_api::get_encryption_metadata;
 /// What closing may end with: 4 is "not active", so closed (os-brick 657ba45).
 const CLOSED: &[i32] = &[0, 4];
 
-/// How often cryptsetup is asked to close.
-const CLOSE_ATTEMPTS: u32 = 3;
-
 /// `LuksEncryptor.attach_volume`: before the guest gets the disk.
 pub(super) async fn attach_volume(
     cx: &Context<'_>,
@@ -51,7 +48,7 @@ pub(super) async fn detach_volume(
 async fn close_mapping(cx: &Context<'_>, info: &ConnectionInfo) -> Result<(), NovaError> {
     let Some((_, name)) = mapping(info) else { return Ok(()) };
     let close = || CryptsetupClose { name: name.clone() };
-    execute_attempts(cx, close, CLOSED, usual(cx, CLOSE_ATTEMPTS)).await?;
+    execute_attempts(cx, close, CLOSED, usual(cx, cx.policy().encryptor_close_attempts)).await?;
     Ok(())
 }
 

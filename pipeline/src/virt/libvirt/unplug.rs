@@ -47,6 +47,13 @@ pub async fn detach_device(
             guest.cx.station("nova.virt.libvirt.guest.Guest.detach_device_with_retry");
             device.detach_device_with_retry(sleeps).await
         }
+        Unplug::Once => {
+            guest.cx.station("nova.virt.libvirt.guest.Guest.detach_device");
+            match device.get_disk(false).await {
+                Some(disk) => device.first_request(disk).await,
+                None => Err(device.not_found()),
+            }
+        }
         Unplug::AwaitEvents { attempts, timeout_s } => {
             guest.cx.station("nova.virt.libvirt.driver.LibvirtDriver._detach_with_retry");
             device.detach_with_retry(attempts, Duration::from_secs(timeout_s.into())).await
@@ -118,7 +125,12 @@ impl Device<'_> {
         };
         match *code {
             // nova bug 1633236: the persistent config says it so.
-            error::INVALID_ARG if message.contains("no target device") => Err(self.not_found()),
+            error::INVALID_ARG
+                if self.guest.cx.policy().no_target_device_error
+                    && message.contains("no target device") =>
+            {
+                Err(self.not_found())
+            }
             code if self.is_missing(code, message) => Err(self.not_found()),
             code if self.is_in_progress(code, message) => Ok(()),
             _ => result,
