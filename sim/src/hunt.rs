@@ -3,9 +3,9 @@
 //! It goes through the scenarios as they are, over seeds and over random orders of those with
 //! several actors, then over every fault, and at depth 2 over every pair. What counts first is a
 //! property that the changed cloud breaks and the unchanged one breaks nowhere in that scenario at
-//! that depth; only when no scenario has one, facts against a property that the unchanged cloud
-//! never shows there. That a plan breaks something with the change and not without it is not
-//! enough: a change shifts the points that a plan names.
+//! that depth. Only when no scenario has one, a property that a run breaks with the change and not
+//! without it, both runs having one history up to where the last fault strikes: else the change has
+//! only shifted the point that the plan names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::fault::Passed;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::schedule::Schedule;
 use castoff_scenarios::Scenario;
 
 use crate::explore::{Explore, Explored, Ground};
 use crate::prepare::{PrepareError, Prepared};
-use crate::properties::{Property, Violation};
-use crate::run::{self, BindingKind, Keep};
+use crate::properties::Property;
+use crate::run::{self, BindingKind, Keep, RunReport};
 
 /// A policy and what it runs against.
 #[derive(Clone, Debug)]
@@ -70,28 +71,14 @@ pub struct Hunt {
     /// Seeds of each scenario as it is.
     pub seeds: u64,
     /// What unchanged clouds break, by policy, release, scenario and depth: asked for every change.
-    unchanged: Mutex<BTreeMap<Searched, Arc<Shown>>>,
+    unchanged: Mutex<BTreeMap<Searched, Arc<Broken>>>,
 }
+
+/// Names of properties.
+type Broken = BTreeSet<&'static str>;
 
 /// Names of policy, release and scenario, and the depth.
 type Searched = (String, String, String, u8);
-
-/// Properties, and what contradicted them.
-type Shown = BTreeSet<(&'static str, String)>;
-
-/// How new a violation is in a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum New {
-    Property,
-    Facts,
-}
-
-fn newness(known: &Shown, name: &'static str, facts: &str) -> Option<New> {
-    if known.iter().all(|(property, _)| *property != name) {
-        return Some(New::Property);
-    }
-    (!known.contains(&(name, facts.to_owned()))).then_some(New::Facts)
-}
 
 /// Both clouds of a comparison, ready in one scenario.
 struct Pair {
@@ -99,20 +86,49 @@ struct Pair {
     changed: Rc<Prepared>,
 }
 
-fn run(of: &Rc<Prepared>, seed: u64, plan: &[Fault], schedule: &Schedule) -> Vec<Violation> {
+fn run(of: &Rc<Prepared>, seed: u64, plan: &[Fault], schedule: &Schedule) -> RunReport {
     let plan = Plan { faults: plan.to_vec() };
     let extra = (!plan.is_empty()).then_some(&plan);
-    run::run_scheduled(of, BindingKind::Direct, seed, extra, schedule, Keep::default()).violations
+    let keep = Keep { points: extra.is_some(), ..Keep::default() };
+    run::run_scheduled(of, BindingKind::Direct, seed, extra, schedule, keep)
+}
+
+/// What a run passed until the last fault of its plan struck; nothing of a run that none struck.
+fn history<'a>(report: &'a RunReport, plan: &[Fault]) -> Option<&'a [Passed]> {
+    let Some(last) = plan.last() else { return Some(&[]) };
+    if report.struck.len() < plan.len() {
+        return None;
+    }
+    let at = report.passed.iter().position(|p| {
+        p.process == last.at.process
+            && p.operation == last.at.operation
+            && p.nth == last.at.nth
+            && last.at.request.is_none_or(|r| r == p.request)
+    })?;
+    Some(&report.passed[..=at])
 }
 
 impl Pair {
+    /// Whether the unchanged cloud, with the same history, keeps the property in this run.
+    fn differs(&self, property: &Property, seed: u64, plan: &[Fault], order: &Schedule) -> bool {
+        let before = run(&self.base, seed, plan, order);
+        if before.violations.iter().any(|v| v.property.name == property.name) {
+            return false;
+        }
+        let after = run(&self.changed, seed, plan, order);
+        match (history(&before, plan), history(&after, plan)) {
+            (Some(before), Some(after)) => before == after,
+            (None, _) | (_, None) => false,
+        }
+    }
+
     fn noticed(
         &self,
         (property, facts): (&'static Property, &str),
         plan: &[Fault],
         seed: u64,
         order: &Schedule,
-        new: New,
+        alone: bool,
     ) -> Noticed {
         Noticed {
             scenario: self.changed.scenario.clone(),
@@ -121,7 +137,7 @@ impl Pair {
             seed,
             schedule: order.clone(),
             facts: facts.to_owned(),
-            alone: new == New::Property,
+            alone,
         }
     }
 }
@@ -182,21 +198,22 @@ impl Hunt {
         tried: &mut u64,
         weaker: &mut Option<Noticed>,
     ) -> Result<Option<Noticed>, PrepareError> {
-        let known = self.unchanged_shows(&pair.base, 0, || {
+        let known = self.unchanged_breaks(&pair.base, 0, || {
             let all = Self::orders(&pair.base).iter();
             let all = all.flat_map(|order| (0..self.seeds).map(move |seed| (seed, order)));
-            let broken = all.flat_map(|(seed, order)| run(&pair.base, seed, &[], order));
-            Ok(broken.map(|v| (v.property.name, v.facts)).collect())
+            let broken = all.flat_map(|(seed, order)| run(&pair.base, seed, &[], order).violations);
+            Ok(broken.map(|v| v.property.name).collect())
         })?;
         for order in Self::orders(&pair.changed) {
             for seed in 0..self.seeds {
                 *tried += 1;
-                for v in run(&pair.changed, seed, &[], order) {
-                    let Some(new) = newness(&known, v.property.name, &v.facts) else { continue };
-                    let noticed = pair.noticed((v.property, &v.facts), &[], seed, order, new);
-                    match new {
-                        New::Property => return Ok(Some(noticed)),
-                        New::Facts => _ = weaker.get_or_insert(noticed),
+                for v in run(&pair.changed, seed, &[], order).violations {
+                    let found = (v.property, v.facts.as_str());
+                    if !known.contains(v.property.name) {
+                        return Ok(Some(pair.noticed(found, &[], seed, order, true)));
+                    }
+                    if weaker.is_none() && pair.differs(v.property, seed, &[], order) {
+                        *weaker = Some(pair.noticed(found, &[], seed, order, false));
                     }
                 }
             }
@@ -212,23 +229,22 @@ impl Hunt {
         tried: &mut u64,
         weaker: &mut Option<Noticed>,
     ) -> Result<Option<Noticed>, PrepareError> {
-        let known = self.unchanged_shows(&pair.base, depth, || {
-            Ok(explore(&pair.base, depth)?.causes.facts().clone())
+        let known = self.unchanged_breaks(&pair.base, depth, || {
+            Ok(explore(&pair.base, depth)?.causes.by_property().into_keys().collect())
         })?;
         let explored = explore(&pair.changed, depth)?;
         let mut causes = explored.causes.all();
         causes.retain(|c| c.plan.len() == usize::from(depth));
         causes.sort_by_key(|c| c.tried);
         for cause in causes {
-            let Some(new) = newness(&known, cause.property.name, &cause.facts) else { continue };
-            let noticed =
-                pair.noticed((cause.property, &cause.facts), &cause.plan, 0, &Schedule::Fifo, new);
-            match new {
-                New::Property => {
-                    *tried += cause.tried;
-                    return Ok(Some(noticed));
-                }
-                New::Facts => _ = weaker.get_or_insert(noticed),
+            let found = (cause.property, cause.facts.as_str());
+            let fifo = &Schedule::Fifo;
+            if !known.contains(cause.property.name) {
+                *tried += cause.tried;
+                return Ok(Some(pair.noticed(found, &cause.plan, 0, fifo, true)));
+            }
+            if weaker.is_none() && pair.differs(cause.property, 0, &cause.plan, fifo) {
+                *weaker = Some(pair.noticed(found, &cause.plan, 0, fifo, false));
             }
         }
         *tried += explored.total();
@@ -236,12 +252,12 @@ impl Hunt {
     }
 
     /// What an unchanged cloud breaks in one part of the search, found once.
-    fn unchanged_shows(
+    fn unchanged_breaks(
         &self,
         base: &Prepared,
         depth: u8,
-        search: impl FnOnce() -> Result<Shown, PrepareError>,
-    ) -> Result<Arc<Shown>, PrepareError> {
+        search: impl FnOnce() -> Result<Broken, PrepareError>,
+    ) -> Result<Arc<Broken>, PrepareError> {
         let names = [&base.policy.name, &base.release.name, &base.scenario.name];
         let [policy, release, scenario] = names.map(Clone::clone);
         let key = (policy, release, scenario, depth);

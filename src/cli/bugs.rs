@@ -172,11 +172,12 @@ const HEAD: &str = "# Known bugs, and what finds them
 Written by `castoff ablate --bugs --markdown docs/bugs.md` from `sim/bugs.toml`. Each bug of the
 list is planted as one field of a policy or a release changed; then a search that knows nothing of
 it goes through the scenarios as they are (over seeds, and over random orders of those with several
-actors) and through every single fault. What breaks a property as the unchanged cloud does in no
-run of that scenario finds the bug; a planted bug that nothing finds is exit code 3.
+actors) and through every single fault. A property that the unchanged cloud breaks nowhere in that
+scenario finds the bug; a planted bug that nothing finds is exit code 3.
 
 In the column *breaks*, a property in bold is one that the bug's history tells of too. A star: the
-unchanged cloud breaks this property as well, in other runs of that scenario and with other facts. *Runs* counts those until the bug was found.
+unchanged cloud breaks this property too, in other runs of that scenario; in this run, with the same
+history up to the fault, it does not. *Runs* counts those until the bug was found.
 ";
 
 fn markdown(hunted: &[Hunted]) -> Result<String, Problem> {

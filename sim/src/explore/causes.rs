@@ -1,6 +1,6 @@
 //! What was broken, by property and cause.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use castoff_ports::plan::Fault;
 
@@ -56,8 +56,6 @@ pub struct Causes {
     known: BTreeMap<(&'static str, String), Cause>,
     /// Plans that broke again, with one fault more, what a smaller plan breaks.
     repeated: BTreeMap<&'static str, u64>,
-    /// What contradicted a property, in the words of all plans.
-    facts: BTreeSet<(&'static str, String)>,
 }
 
 /// Faults of one kind at one operation are one cause, however often the operation is called.
@@ -71,7 +69,6 @@ impl Causes {
     /// Puts a violation down to its plan, unless a smaller plan breaks the property anyhow.
     pub(super) fn add(&mut self, violation: &Violation, plan: &[Fault], known: Broken, tried: u64) {
         let name = violation.property.name;
-        self.facts.insert((name, violation.facts.clone()));
         if known.has(violation.property) {
             *self.repeated.entry(name).or_default() += 1;
             return;
@@ -102,7 +99,6 @@ impl Causes {
         for (key, cause) in other.known {
             self.put(key, cause);
         }
-        self.facts.extend(other.facts);
         for (name, n) in other.repeated {
             *self.repeated.entry(name).or_default() += n;
         }
@@ -113,11 +109,6 @@ impl Causes {
         let mut all: Vec<&Cause> = self.known.values().collect();
         all.sort_by_key(|c| (c.property.name, c.plan.len()));
         all
-    }
-
-    /// Everything that contradicted a property, in the words of all plans.
-    pub fn facts(&self) -> &BTreeSet<(&'static str, String)> {
-        &self.facts
     }
 
     /// The properties that were broken, with how many plans broke each.

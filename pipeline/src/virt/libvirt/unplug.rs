@@ -49,7 +49,7 @@ pub async fn detach_device(
         }
         Unplug::Once => {
             guest.cx.station("nova.virt.libvirt.guest.Guest.detach_device");
-            match device.get_disk(false).await {
+            match device.get_disk(false).await? {
                 Some(disk) => device.first_request(disk).await,
                 None => Err(device.not_found()),
             }
