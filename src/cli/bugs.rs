@@ -68,9 +68,10 @@ fn command(hunted: &Hunted) -> Result<Option<String>, Problem> {
     }
 }
 
-/// What was changed, on what.
+/// What was changed, and on what where that is not 2026.1 itself.
 fn change(bug: &Bug) -> String {
-    bug.change.iter().chain(&bug.release).cloned().collect::<Vec<_>>().join(" ")
+    let base = bug.base.iter().filter(|base| *base != "2026.1");
+    base.chain(&bug.change).chain(&bug.release).cloned().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the history of the bug tells of this property too.
