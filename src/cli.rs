@@ -5,6 +5,7 @@ mod bugs;
 mod conform;
 mod coverage;
 mod explore;
+mod findings;
 mod list;
 mod merge;
 mod problem;
@@ -111,6 +112,9 @@ struct ExploreArgs {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// Write the findings, grouped, as a document there
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Show every cause, not only the first of each property
     #[arg(long)]
     all: bool,

@@ -104,7 +104,7 @@ pub fn identity(
 }
 
 /// The identity of a run that has not been prepared.
-pub(crate) fn identity_of(
+pub fn identity_of(
     scenario: &Scenario,
     policy: &Policy,
     release: &Release,

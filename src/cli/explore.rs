@@ -8,13 +8,12 @@ use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::trace::Identity;
 use castoff_sim::exemptions::exempt;
 use castoff_sim::explore::{Cause, Explore, Explored, Ground};
-use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self as one, BindingKind};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{jobs, seconds};
-use super::{Exit, ExploreArgs, Format, Problem, select};
+use super::{Exit, ExploreArgs, Format, Problem, findings, select};
 
 /// Causes shown of one property, unless all are asked for.
 const SHOWN: usize = 3;
@@ -53,9 +52,17 @@ pub(super) fn explore(args: &ExploreArgs) -> Result<Exit, Problem> {
         }
     }
     bar.finish_and_clear();
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, findings::markdown(&results)).map_err(|e| {
+            Problem::usage(
+                format!("cannot write {}: {e}", path.display()),
+                "give --markdown a file that you may write to",
+            )
+        })?;
+    }
     let text = match args.format {
-        Format::Text => text(&results, args.all)?,
-        Format::Json => json(&results)?,
+        Format::Text => text(&results, args.all),
+        Format::Json => json(&results),
     };
     // A reader who went away has seen enough.
     let _ = writeln!(anstream::stdout(), "{text}");
@@ -75,10 +82,11 @@ fn unexpected<'a>(ground: &'a Ground, explored: &'a Explored) -> Vec<&'a Cause> 
     explored.causes.all().into_iter().filter(|c| !expects(c) && !exempt(c)).collect()
 }
 
-fn identity(ground: &Ground, plan: &[Fault]) -> Result<Identity, Problem> {
-    let prepared = Prepared::new(&ground.scenario, &ground.policy, &ground.release)?;
+/// The identity of the run of a plan.
+pub(super) fn identity(ground: &Ground, plan: &[Fault]) -> Identity {
+    let Ground { scenario, policy, release, seed, .. } = ground;
     let plan = (!plan.is_empty()).then(|| Plan { faults: plan.to_vec() });
-    Ok(one::identity(&prepared, BindingKind::Direct, ground.seed, plan.as_ref()))
+    one::identity_of(scenario, policy, release, BindingKind::Direct, *seed, plan.as_ref())
 }
 
 fn rate(explored: &Explored) -> f64 {
@@ -86,7 +94,7 @@ fn rate(explored: &Explored) -> f64 {
     if wall > 0.0 { explored.total() as f64 / wall } else { 0.0 }
 }
 
-fn text(results: &[(Ground, Explored)], all: bool) -> Result<String, Problem> {
+fn text(results: &[(Ground, Explored)], all: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -122,7 +130,7 @@ fn text(results: &[(Ground, Explored)], all: bool) -> Result<String, Problem> {
     let mut out = table.trim_fmt();
     out.push('\n');
     for (ground, explored) in results {
-        out.push_str(&findings(ground, explored, all)?);
+        out.push_str(&of_one(ground, explored, all));
     }
     let plans: u64 = results.iter().map(|(_, e)| e.total()).sum();
     let broke: u64 = results.iter().map(|(_, e)| e.broke).sum();
@@ -136,10 +144,10 @@ fn text(results: &[(Ground, Explored)], all: bool) -> Result<String, Problem> {
             format!("{broke} broke a property")
         }
     ));
-    Ok(out)
+    out
 }
 
-fn findings(ground: &Ground, explored: &Explored, all: bool) -> Result<String, Problem> {
+fn of_one(ground: &Ground, explored: &Explored, all: bool) -> String {
     let mut out = String::new();
     let mut of_property = (String::new(), 0);
     let causes = explored.causes.all();
@@ -170,13 +178,13 @@ fn findings(ground: &Ground, explored: &Explored, all: bool) -> Result<String, P
         out.push_str(&format!(
             "  {}\n    {}\n",
             cause.facts,
-            identity(ground, &cause.plan)?.replay_command()
+            identity(ground, &cause.plan).replay_command()
         ));
     }
-    Ok(out)
+    out
 }
 
-fn json(results: &[(Ground, Explored)]) -> Result<String, Problem> {
+fn json(results: &[(Ground, Explored)]) -> String {
     let mut rows = Vec::new();
     for (ground, explored) in results {
         let mut causes = Vec::new();
@@ -187,7 +195,7 @@ fn json(results: &[(Ground, Explored)]) -> Result<String, Problem> {
                 "plans": cause.plans,
                 "facts": cause.facts,
                 "exempt": exempt(&ground.policy.name, &ground.scenario.name, cause).map(|e| e.assumption),
-                "replay": identity(ground, &cause.plan)?.replay_command(),
+                "replay": identity(ground, &cause.plan).replay_command(),
             }));
         }
         rows.push(serde_json::json!({
@@ -207,6 +215,6 @@ fn json(results: &[(Ground, Explored)]) -> Result<String, Problem> {
         }));
     }
     // Strings, integers and finite floats: always JSON.
-    Ok(serde_json::to_string_pretty(&serde_json::json!({ "version": 1, "rows": rows }))
-        .unwrap_or_default())
+    serde_json::to_string_pretty(&serde_json::json!({ "version": 1, "rows": rows }))
+        .unwrap_or_default()
 }

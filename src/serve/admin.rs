@@ -47,7 +47,7 @@ struct HostKnob {
     device_lingers: Option<Linger>,
     #[serde(default)]
     writeback: bool,
-    #[serde(default)]
+    #[serde(default, rename = "event")]
     events: Vec<HostEvent>,
 }
 

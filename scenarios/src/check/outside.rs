@@ -86,7 +86,7 @@ impl Problems {
     /// What happens to the host by itself.
     pub(super) fn host_events(&mut self, events: &[HostEvent]) {
         for (i, event) in events.iter().enumerate() {
-            let place = Place::default().then("host").then("events").then(i);
+            let place = Place::default().then("host").then("event").then(i);
             let (at_ms, for_ms) = match *event {
                 HostEvent::LibvirtdRestarts { at_ms, for_ms }
                 | HostEvent::GuestReboots { at_ms, for_ms } => (at_ms, for_ms),
