@@ -54,7 +54,7 @@ pub struct Mapping {
 
 /// Blocks of a volume of which the stamps are kept. A guest writes three at every plug and unplug,
 /// and a served cloud plugs for hours.
-const KEPT_BLOCKS: usize = 256;
+const KEPT_BLOCKS: usize = 64;
 
 /// The storage backend.
 #[derive(Clone, Debug)]

@@ -88,6 +88,9 @@ pub struct Watched {
     pub accepted: Option<bool>,
 }
 
+/// At most so many calls are remembered: far more than any run makes.
+const MAX_CALLS: usize = 1 << 14;
+
 /// At most so many violations are kept of one run: the first ones tell the story.
 const MAX_VIOLATIONS: usize = 64;
 
@@ -121,6 +124,10 @@ impl Checker {
     pub fn called(&mut self, cause: Option<Cause>) {
         self.cause = cause;
         if let Some(c) = cause {
+            if self.calls.len() == MAX_CALLS {
+                // Only a cloud that is served makes so many; those of old requests say nothing more.
+                self.calls.drain(..MAX_CALLS / 2);
+            }
             self.calls.push((c.process, c.request, c.operation));
         }
     }

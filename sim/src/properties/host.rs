@@ -7,6 +7,9 @@ use castoff_ports::{DeviceName, InstanceId, Iqn, Process, SimTime, VolumeId};
 use super::Checker;
 use super::track::{Connecting, Plugged};
 
+/// At most so many connects are remembered: the last ones are those that are under way.
+const MAX_CONNECTING: usize = 512;
+
 /// Judges one fact of a transition.
 pub(super) fn judge(
     checker: &mut Checker,
@@ -40,7 +43,11 @@ pub(super) fn judge(
         Fact::SessionUp { target, .. } | Fact::NodeNew { target, .. } => {
             if let Some(cause) = checker.cause.filter(|c| c.process == Process::NovaCompute) {
                 let target = target.clone();
-                checker.history.connecting.push(Connecting { owner: cause.owner(), target });
+                let connecting = &mut checker.history.connecting;
+                if connecting.len() == MAX_CONNECTING {
+                    connecting.drain(..MAX_CONNECTING / 2);
+                }
+                connecting.push(Connecting { owner: cause.owner(), target });
             }
         }
         Fact::SessionDown { sid, target } => {

@@ -29,7 +29,10 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             status_function(checker, world, now, volume);
             if *to == AttachStatus::Detached {
                 deleted_by_nova(checker, world, now, attachment, volume, instance);
-                checker.history.released.push((volume.clone(), instance.clone()));
+                let released = &mut checker.history.released;
+                if !released.iter().any(|(v, i)| v == volume && i == instance) {
+                    released.push((volume.clone(), instance.clone()));
+                }
             }
         }
         Fact::Unmapped { volume, initiator, .. } => {
