@@ -58,20 +58,9 @@ pub struct Network {
 }
 
 impl Network {
-    /// A run from this prepared state.
+    /// A run from this prepared state; with `record` every point that a fault could strike is written
+    /// down.
     pub fn new(
-        prepared: &Rc<Prepared>,
-        world: World,
-        observer: Observer,
-        plan: &Plan,
-        seed: u64,
-        start: SimTime,
-    ) -> Network {
-        Self::keeping(prepared, world, observer, plan, seed, start, false)
-    }
-
-    /// The same; with `record` every point that a fault could strike is written down.
-    pub fn keeping(
         prepared: &Rc<Prepared>,
         world: World,
         observer: Observer,

@@ -182,7 +182,7 @@ pub fn run_scheduled(
             report
         }
         BindingKind::Network => {
-            let mut network = Network::keeping(
+            let mut network = Network::new(
                 prepared,
                 world,
                 observer,
