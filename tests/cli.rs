@@ -3,6 +3,9 @@
 // Whole-program tests start castoff's own program; a helper that fails is a failed test.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+#[path = "support/campaign.rs"]
+mod support;
+
 use std::process::{Command, Output};
 
 fn castoff(args: &[&str]) -> Output {
@@ -91,30 +94,11 @@ fn run_prints_rows_as_json_with_the_documented_keys() {
 #[test]
 fn an_unexpected_violation_exits_1_and_is_written_out_so_that_it_can_be_replayed() {
     let dir = tempfile::tempdir().unwrap();
-    // Pike forgets the host at the second try (nova bug 1727260); this file expects no harm of it.
-    let path = dir.path().join("wrong.toml");
-    std::fs::write(
-        &path,
-        r#"
-name = "wrong"
-title = "a host whose disks stay, expected to be harmless"
-[[volume]]
-name = "v1"
-[host]
-device_lingers = "forever"
-[[actor]]
-action = "detach"
-volume = "v1"
-[expect.pike]
-end = "detached"
-after_retry = "detached"
-"#,
-    )
-    .unwrap();
+    let path = support::wrong(dir.path());
     let out_dir = dir.path().join("out");
     let out = castoff(&[
         "run",
-        path.to_str().unwrap(),
+        &path,
         "--policy",
         "pike",
         "--binding",
