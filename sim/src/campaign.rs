@@ -156,7 +156,7 @@ impl Campaign<'_> {
     pub fn judge(cell: &Cell, seed: u64, report: &RunReport) -> Option<Class> {
         let mut row = Row::default();
         let run = Run { seed, schedule: &cell.schedule, report };
-        row.add(cell.scenario.expect.get(&cell.policy.name), &run);
+        row.add(cell, &run);
         row.worst()
     }
 
@@ -241,17 +241,16 @@ impl Campaign<'_> {
                 new.insert((prepared, swarm))
             }
         };
-        let expected = cell.scenario.expect.get(&cell.policy.name);
         let mut row = Row::default();
         let begin = (self.clock)();
         for seed in chunk.seeds.clone() {
             let plan = swarm.as_mut().map(|s| s.draw(seed)).filter(|p| !p.is_empty());
             let plan = plan.as_ref();
             let add = |row: &mut Row, run: &Run<'_>| match (swarm.as_ref(), plan) {
-                (Some(swarm), Some(plan)) => row.add_drawn(expected, run, |property, text| {
+                (Some(swarm), Some(plan)) => row.add_drawn(cell, run, |property, text| {
                     swarm.smallest(cell.binding, run, plan, (property, text))
                 }),
-                (None, _) | (_, None) => row.add(expected, run),
+                (None, _) | (_, None) => row.add(cell, run),
             };
             if let (Schedule::Exhaustive { turns }, BindingKind::Direct) =
                 (&cell.schedule, cell.binding)

@@ -1,6 +1,8 @@
 //! What `hardened` does not hold, and why the detach pipeline could not: each with a plan that
 //! shows it.
 
+use castoff_ports::plan::Fault;
+
 use crate::explore::Cause;
 
 /// A property that breaks in a place that is not the detach pipeline's.
@@ -24,15 +26,32 @@ pub struct Exemption {
 impl Exemption {
     /// Whether it speaks of this cause.
     pub fn covers(&self, scenario: &str, cause: &Cause) -> bool {
+        self.covers_plan(scenario, cause.property.name, &cause.plan)
+    }
+
+    /// Whether it speaks of this property, broken by this plan.
+    fn covers_plan(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
         (self.scenario == "*" || self.scenario == scenario)
-            && self.property == cause.property.name
-            && self.fault.is_none_or(|kind| cause.plan.iter().any(|f| f.strike.as_str() == kind))
+            && self.property == property
+            && self.fault.is_none_or(|kind| plan.iter().any(|f| f.strike.as_str() == kind))
     }
 }
 
 /// The exemption of a policy that speaks of this cause; other policies than `hardened` have none.
 pub fn exempt(policy: &str, scenario: &str, cause: &Cause) -> Option<&'static Exemption> {
-    HARDENED.iter().filter(|_| policy == "hardened").find(|e| e.covers(scenario, cause))
+    exempt_plan(policy, scenario, cause.property.name, &cause.plan)
+}
+
+/// The exemption of a policy that speaks of this property, broken by this plan: the smallest that
+/// breaks it.
+pub fn exempt_plan(
+    policy: &str,
+    scenario: &str,
+    property: &str,
+    plan: &[Fault],
+) -> Option<&'static Exemption> {
+    let mut all = HARDENED.iter().filter(|_| policy == "hardened");
+    all.find(|e| e.covers_plan(scenario, property, plan))
 }
 
 /// All of them.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::schedule::Schedule;
 use castoff_sim::campaign::swarm::{MOST, Swarm};
+use castoff_sim::campaign::{Campaign, Cell, Faults, Row};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{BindingKind, run};
 
@@ -88,4 +90,30 @@ fn drawn_faults_strike_on_both_bindings() {
         }
         assert!(struck * 10 > drawn * 7, "{binding:?}: only {struck} of {drawn} struck");
     }
+}
+
+/// A campaign of one cell with drawn faults.
+fn campaign(policy: &str, seeds: std::ops::Range<u64>, schedule: Schedule) -> Row {
+    let policy = Policy::named(policy).unwrap();
+    let cell = Cell {
+        scenario: Arc::new(castoff_scenarios::named("guest-never-lets-go").unwrap()),
+        binding: BindingKind::Direct,
+        release: Release::named(&policy.default_release).unwrap(),
+        policy,
+        seeds,
+        schedule,
+    };
+    let campaign = Campaign { faults: Faults::Swarm, ..Campaign::of(vec![cell]) };
+    campaign.run().unwrap().rows.remove(0)
+}
+
+#[test]
+fn what_hardened_is_exempt_from_is_counted_apart_and_is_no_finding() {
+    let row = campaign("hardened", 0..600, Schedule::Fifo);
+    assert!(row.exempt.contains_key("S14"), "portals went down in no run: {:?}", row.exempt);
+    assert!(row.unexpected.iter().all(|f| f.what != "S14"), "{:?}", row.unexpected);
+    assert!(!row.broke.contains_key("S14"));
+    assert!(row.violations() >= row.exempt["S14"]);
+    // Nobody but `hardened` is exempt from anything.
+    assert_eq!(campaign("2026.1", 0..600, Schedule::Fifo).exempt, BTreeMap::new());
 }

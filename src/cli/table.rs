@@ -145,9 +145,10 @@ pub(super) fn text(conclusion: &Conclusion<'_>, known: &Baseline, coverage: bool
     let calls: u64 = outcome.rows.iter().map(|r| r.calls).sum();
     let (old, new): (Vec<_>, Vec<_>) =
         conclusion.findings().partition(|(id, _, f)| known.knows(id, f));
+    let exempt: u64 = outcome.rows.iter().flat_map(|r| r.exempt.values()).sum();
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     out.push_str(&format!(
-        "\n{runs} runs, {calls} operations in {} s: {}{}",
+        "\n{runs} runs, {calls} operations in {} s: {}{}{}",
         seconds(conclusion.elapsed),
         match new.len() {
             0 => "all as expected".to_owned(),
@@ -156,6 +157,11 @@ pub(super) fn text(conclusion: &Conclusion<'_>, known: &Baseline, coverage: bool
         match old.len() {
             0 => String::new(),
             n => format!(", {n} in the baseline"),
+        },
+        match exempt {
+            0 => String::new(),
+            1 => ", 1 exempt violation".to_owned(),
+            n => format!(", {n} exempt violations"),
         }
     ));
     out
@@ -188,6 +194,7 @@ fn json_row(id: &CellId, row: &Row, known: &Baseline) -> serde_json::Value {
         "runs": row.runs,
         "violations": row.violations(),
         "expected": row.expected,
+        "exempt": row.exempt,
         "unexpected": unexpected,
         "broke": row.broke,
         "ends": ends,

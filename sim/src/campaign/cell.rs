@@ -6,7 +6,7 @@ use std::sync::Arc;
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
 use castoff_ports::schedule::Schedule;
-use castoff_scenarios::Scenario;
+use castoff_scenarios::{Expectation, Scenario};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Fnv;
@@ -76,6 +76,11 @@ pub struct CellId {
 }
 
 impl Cell {
+    /// What the scenario expects of this policy.
+    pub fn expectation(&self) -> Option<&Expectation> {
+        self.scenario.expect.get(&self.policy.name)
+    }
+
     /// Its name in files.
     pub fn id(&self) -> CellId {
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
@@ -83,7 +88,7 @@ impl Cell {
             .text(&json(serde_json::to_string(&*self.scenario)))
             .text(&json(serde_json::to_string(&self.policy)))
             .text(&json(serde_json::to_string(&self.release)));
-        let expectation = self.scenario.expect.get(&self.policy.name);
+        let expectation = self.expectation();
         CellId {
             scenario: self.scenario.name.clone(),
             argument: self.scenario.argument().to_owned(),

@@ -11,11 +11,12 @@ use std::time::Duration;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::Identity;
-use castoff_scenarios::{End, Expectation};
+use castoff_scenarios::End;
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellId, Faults};
+use super::cell::{Cell, CellId, Faults};
 use super::ledger::Ledger;
+use crate::exemptions::exempt_plan;
 use crate::properties::Class;
 use crate::rng::GENERATOR;
 use crate::run::RunReport;
@@ -105,6 +106,10 @@ pub struct Row {
     pub ends: BTreeMap<(End, End), u64>,
     /// Runs that broke a property which the scenario expects this policy to break.
     pub expected: BTreeMap<String, u64>,
+    /// Runs that broke a property in a way that [`exemptions`](crate::exemptions) leave to somebody
+    /// else, by property.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exempt: BTreeMap<String, u64>,
     /// What nobody expected, by what was broken and how.
     pub unexpected: Vec<Finding>,
     /// Runs that broke a property which nobody expected to be broken, by property.
@@ -156,10 +161,14 @@ fn broken(report: &RunReport) -> Vec<(&'static str, Class, String)> {
 }
 
 impl Row {
-    /// Takes in a run of the scenario's own plan, of which an expectation tells all.
-    pub(super) fn add(&mut self, expected: Option<&Expectation>, run: &Run<'_>) {
-        self.add_drawn(expected, run, |_, text| (Vec::new(), text));
-        let Some(expectation) = expected else { return };
+    /// Takes in a run of the scenario's own plan, of which an expectation tells all; the end only
+    /// of the default order: who of two comes first may decide who is refused.
+    pub(super) fn add(&mut self, cell: &Cell, run: &Run<'_>) {
+        self.add_drawn(cell, run, |_, text| (Vec::new(), text));
+        let Some(expectation) = cell.expectation() else { return };
+        if !cell.schedule.is_fifo() {
+            return;
+        }
         for (what, found, needed) in [
             ("end", run.report.end, expectation.end),
             ("after_retry", run.report.after_retry, expectation.after_retry),
@@ -177,7 +186,7 @@ impl Row {
     /// a property, with the facts in words.
     pub(super) fn add_drawn(
         &mut self,
-        expected: Option<&Expectation>,
+        cell: &Cell,
         run: &Run<'_>,
         smallest: impl Fn(&'static str, String) -> (Vec<Fault>, String),
     ) {
@@ -188,13 +197,18 @@ impl Row {
         self.calls += report.calls;
         self.not_struck += u64::from(!report.not_struck.is_empty());
         self.ledger.add(report);
+        let expected = cell.expectation();
         for (name, class, text) in broken(report) {
             if expected.is_some_and(|e| e.violates.iter().any(|v| v == name)) {
                 *self.expected.entry(name.to_owned()).or_default() += 1;
                 continue;
             }
-            *self.broke.entry(name.to_owned()).or_default() += 1;
             let (plan, text) = smallest(name, text);
+            if exempt_plan(&cell.policy.name, &cell.scenario.name, name, &plan).is_some() {
+                *self.exempt.entry(name.to_owned()).or_default() += 1;
+                continue;
+            }
+            *self.broke.entry(name.to_owned()).or_default() += 1;
             self.find(run.finding(name, text, class, plan));
         }
     }
@@ -238,6 +252,9 @@ impl Row {
         }
         for (k, n) in other.expected {
             *self.expected.entry(k).or_default() += n;
+        }
+        for (k, n) in other.exempt {
+            *self.exempt.entry(k).or_default() += n;
         }
         for (k, n) in other.broke {
             *self.broke.entry(k).or_default() += n;
@@ -283,9 +300,9 @@ impl Row {
         self.unexpected.iter().map(|f| f.class).min()
     }
 
-    /// How often properties were broken, expected or not; each property once a run.
+    /// How often properties were broken, expected, exempt or neither; each property once a run.
     pub fn violations(&self) -> u64 {
-        self.expected.values().chain(self.broke.values()).sum()
+        self.expected.values().chain(self.exempt.values()).chain(self.broke.values()).sum()
     }
 }
 
