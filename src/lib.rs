@@ -27,6 +27,5 @@ pub fn scenario(name_or_path: &str) -> Suite {
     }
 }
 
-#[cfg(feature = "real")]
 pub mod conform;
 pub mod serve;
