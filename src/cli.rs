@@ -9,6 +9,7 @@ mod findings;
 mod list;
 mod merge;
 mod problem;
+mod records;
 mod replay;
 mod report;
 mod results;
@@ -70,6 +71,8 @@ enum Command {
     List(ListArgs),
     /// Detach a real volume from a real guest through the same pipeline.
     Conform(ConformArgs),
+    /// Show the results of `conform` as JUnit XML, TAP or a page.
+    Report(records::RecordsArgs),
     /// Serve keystone, nova and cinder on loopback sockets, for OpenStack clients.
     Serve(ServeArgs),
 }
@@ -390,6 +393,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Keep(args)) => shrink::keep(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),
+        Some(Command::Report(args)) => records::report(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
     };
     match result {

@@ -33,6 +33,29 @@ pub struct Head {
     pub selected: Vec<String>,
 }
 
+impl Head {
+    /// Name and value of all that is known of run and host.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let HostFacts { name, libvirt, qemu, kernel, open_iscsi, multipath } = &self.host;
+        let mut facts = vec![
+            ("run", self.run.clone()),
+            ("castoff", self.castoff.clone()),
+            ("policy", self.policy.clone()),
+            ("started", self.started.clone()),
+        ];
+        let host = [
+            ("host", name),
+            ("kernel", kernel),
+            ("libvirt", libvirt),
+            ("qemu", qemu),
+            ("open-iscsi", open_iscsi),
+            ("multipath-tools", multipath),
+        ];
+        facts.extend(host.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
+        facts
+    }
+}
+
 /// What the host runs; a version that could not be asked for is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
@@ -89,6 +112,11 @@ impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// A case's group: the first part of its id.
+pub fn group(id: &str) -> &str {
+    id.split('/').next().filter(|first| !first.is_empty()).unwrap_or("conform")
 }
 
 /// One case's result: a line of the file.
@@ -257,113 +285,7 @@ pub fn read(text: &str) -> Result<Records, RecordError> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a helper of a test that fails is a failed test")]
+pub(crate) mod samples;
 
-    use super::*;
-
-    fn head() -> Head {
-        Head {
-            format: VERSION,
-            run: "7f3a".to_owned(),
-            castoff: "0.1.0".to_owned(),
-            policy: "2026.1".to_owned(),
-            started: "2026-03-04T05:06:07Z".to_owned(),
-            host: HostFacts { libvirt: Some("9.0.0".to_owned()), ..HostFacts::default() },
-            selected: vec!["healthy/file".to_owned(), "healthy/iscsi".to_owned()],
-        }
-    }
-
-    fn case(id: &str) -> CaseRecord {
-        let difference = |explained: Option<&str>| Difference {
-            at: "3 iscsi::Logout".to_owned(),
-            real: "exit 21".to_owned(),
-            model: "exit 0".to_owned(),
-            explained: explained.map(str::to_owned),
-        };
-        CaseRecord {
-            id: id.to_owned(),
-            title: "a disk is \"given\" back".to_owned(),
-            cites: vec!["LP 1882521".to_owned()],
-            grade: Grade::Differs,
-            reason: Some("the event came late".to_owned()),
-            took_ms: 8_250,
-            checks: vec![CheckRecord { name: "c".to_owned(), ok: true, found: "1\n2".to_owned() }],
-            steps: vec![StepRecord {
-                operation: "libvirt::DetachDeviceFlags".to_owned(),
-                from_us: 1,
-                took_us: 2,
-            }],
-            refinement: Some(Refinement {
-                compared: 9,
-                differences: vec![difference(None), difference(Some("LIO answers so"))],
-            }),
-            replay: Some("castoff conform --case x".to_owned()),
-        }
-    }
-
-    fn file() -> String {
-        line(&head()) + &line(&case("healthy/file")) + &line(&case("healthy/iscsi"))
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let records = read(&file()).unwrap();
-        assert_eq!(records.head, head());
-        assert_eq!(records.cases, [case("healthy/file"), case("healthy/iscsi")]);
-        assert!(!records.torn);
-        assert_eq!(file().lines().count(), 3, "no line has a line end within");
-        assert_eq!(records.cases[0].refinement.as_ref().unwrap().unexplained().count(), 1);
-        assert_eq!((records.count(Grade::Differs), records.count(Grade::Pass)), (2, 0));
-    }
-
-    #[test]
-    fn a_key_of_a_newer_castoff_is_ignored_and_an_absent_list_is_empty() {
-        let newer = r#"{"id":"x","title":"t","grade":"skip","took_ms":0,"weather":"fine"}"#;
-        let records = read(&(line(&head()) + newer)).unwrap();
-        let case = &records.cases[0];
-        assert_eq!((case.grade, case.checks.len(), &case.refinement), (Grade::Skip, 0, &None));
-    }
-
-    #[test]
-    fn wherever_a_file_is_torn_the_whole_lines_are_read_and_the_rest_is_known() {
-        let all = file();
-        let head_end = all.find('\n').unwrap() + 1;
-        for end in head_end..all.len() {
-            let Some(cut) = all.get(..end) else { continue };
-            let records = read(cut).unwrap();
-            // A line that lacks only its end is whole.
-            let whole = (all.get(..=end).unwrap_or(cut)).matches('\n').count().max(1) - 1;
-            assert_eq!(records.cases.len(), whole, "cut at {end}");
-            assert_eq!(records.never_ran().len(), 2 - whole, "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn another_version_is_refused_with_both_numbers() {
-        let newer = line(&Head { format: VERSION + 1, ..head() });
-        let error = read(&newer).unwrap_err().to_string();
-        assert_eq!(error, "it has conformance results of version 2, this castoff reads 1");
-    }
-
-    #[test]
-    fn another_file_is_refused() {
-        for other in ["", "\n", "{}\n", "[1]\n", "{\"castoff-results\":1}\n", "TAP version 14\n"] {
-            assert!(matches!(read(other), Err(RecordError::NoHead)), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_is_damaged_before_the_last_is_refused_with_its_number() {
-        let damaged = file().replace("\"grade\":\"differs\"", "\"grade\":\"fine\"");
-        let error = read(&damaged).unwrap_err().to_string();
-        assert!(error.starts_with("line 2: unknown variant `fine`"), "{error}");
-    }
-
-    #[test]
-    fn a_grade_is_written_as_it_is_shown() {
-        for grade in Grade::ALL {
-            assert_eq!(serde_json::to_value(grade).unwrap(), grade.as_str());
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
