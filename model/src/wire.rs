@@ -10,6 +10,7 @@
 //! - [`rpc`]: the envelope of a cast to nova-compute.
 //! - [`nova`]: nova-api's side of the wire; what it answers is the pipeline's business.
 //! - [`client`]: what a caller sends, and what it makes of the answer.
+//! - [`bdm`]: connection_info as nova keeps it in its own database.
 //! - `message`, `token`, `volume`: headers and error bodies, tokens and volumes as JSON.
 //! - `login`, `python`: the body of a login; values in messages, as Python writes them.
 //!
@@ -17,6 +18,7 @@
 
 #[cfg(test)]
 mod api_tests;
+pub mod bdm;
 mod cinder;
 pub mod client;
 mod keystone;
@@ -36,6 +38,7 @@ mod volume;
 
 pub use cinder::cinder;
 pub use keystone::keystone;
+pub use token::{date, parse_date};
 
 use castoff_ports::{Auth, Call, CallCx, Failure, Process, Refusal, Reply, RequestId, SimTime};
 

@@ -124,7 +124,7 @@ pub(super) fn issued(token: &str, body: &[u8]) -> Option<IssuedToken> {
 }
 
 /// Simulated time as keystone writes it: `2026-01-01T01:00:00.000000Z`.
-pub(super) fn date(time: SimTime) -> String {
+pub fn date(time: SimTime) -> String {
     let micros = i64::try_from(time.0).unwrap_or(i64::MAX);
     let (year, month, day) = civil(EPOCH_DAY + micros / DAY);
     let (secs, micros) = (micros % DAY / 1_000_000, micros % 1_000_000);
@@ -139,7 +139,7 @@ pub(super) fn date(time: SimTime) -> String {
 }
 
 /// The simulated time of a date; dates before the run began are its beginning.
-pub(super) fn parse_date(text: &str) -> Option<SimTime> {
+pub fn parse_date(text: &str) -> Option<SimTime> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
     let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?) - EPOCH_DAY;
     let secs = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;

@@ -254,7 +254,7 @@ pub(super) fn decode_connection_info(body: &Value) -> Option<ConnectionInfo> {
     connection_info(info, info.get("data")?)
 }
 
-fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
+pub(super) fn connection_info(info: &Value, data: &Value) -> Option<ConnectionInfo> {
     Some(ConnectionInfo {
         driver_volume_type: text(info, "driver_volume_type")?.to_owned(),
         data: IscsiData {
@@ -300,7 +300,7 @@ fn chap(data: &Value) -> Option<Chap> {
     })
 }
 
-fn encode_data(data: &IscsiData) -> Value {
+pub(super) fn encode_data(data: &IscsiData) -> Value {
     let mut body = json!({
         "access_mode": "rw",
         "target_discovered": false,
@@ -354,6 +354,6 @@ pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key).and_then(Value::as_str)
 }
 
-fn flag(value: &Value, key: &str) -> bool {
+pub(super) fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
