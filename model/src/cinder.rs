@@ -241,7 +241,7 @@ impl Cinder {
                 .attachment_for(caller, &c.attachment_id)
                 .map(|row| Reply::AttachmentGet(row.show())),
             Call::AttachmentList(c) => {
-                self.attachments_of_server(caller, &c.instance).map(Reply::AttachmentList)
+                self.attachments_of_server(caller, &c).map(Reply::AttachmentList)
             }
             Call::GetEncryption(c) => {
                 self.encryption(caller, &c.volume_id).map(Reply::GetEncryption)

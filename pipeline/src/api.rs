@@ -23,6 +23,7 @@ pub mod cells_api;
 pub mod compute_api;
 pub mod instance_actions;
 pub mod request;
+mod reserve;
 pub mod server_actions;
 pub mod server_delete;
 pub mod servers;

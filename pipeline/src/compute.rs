@@ -8,6 +8,7 @@
 //! - [`mod@init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
 //! - `fence`, `journal`, `rollback`: a cast counts once; how far it came; giving everything back.
+//! - `attach`, `settle`: the same for an attach: a cast counts once; finished or undone.
 //! - `stale`: attachments of cinder that no BDM names.
 //! - [`mod@reconcile`]: takes up what was left unfinished, where the policy has it.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
@@ -20,6 +21,7 @@ use crate::error::NovaError;
 pub use init_host::init_host;
 pub use reconcile::reconcile;
 
+mod attach;
 pub mod block_device;
 pub mod block_device_attach;
 pub mod dangling;
@@ -32,6 +34,7 @@ pub mod pause;
 pub mod power;
 pub mod reconcile;
 mod rollback;
+mod settle;
 pub mod shelve;
 mod stale;
 

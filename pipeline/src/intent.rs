@@ -1,7 +1,7 @@
-//! Intents: who is detaching what, as rows of instance_system_metadata.
+//! Intents: who is detaching or attaching what, as rows of instance_system_metadata.
 //!
-//! nova-api writes one before os-begin_detaching, nova-compute deletes it when the detach has ended
-//! in either way. While it stands, somebody has to end it: a cast may be lost, a process may die,
+//! nova-api writes one before its first effect, nova-compute deletes it when the work has ended in
+//! either way. While it stands, somebody has to end it: a cast may be lost, a process may die,
 //! but the row is found again. Each request has a row of its own, so that two requests for one
 //! volume never write over each other; which of them cinder let win is cinder's word.
 
@@ -11,13 +11,46 @@ use castoff_ports::{InstanceId, RequestId, SimTime, VolumeId};
 use crate::context::Context;
 use crate::error::NovaError;
 
-/// What all keys begin with.
-const PREFIX: &str = "castoff_detach_";
+/// What a request is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// os-begin_detaching and all that follows.
+    Detach,
+    /// A BDM, an attachment and all that follows.
+    Attach,
+}
+
+impl Task {
+    /// What its keys begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Task::Detach => "castoff_detach_",
+            Task::Attach => "castoff_attach_",
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Task::Detach => "detach",
+            Task::Attach => "attach",
+        }
+    }
+
+    /// Whether the policy writes intents for it.
+    fn is_written(self, cx: &Context<'_>) -> bool {
+        match self {
+            Task::Detach => cx.policy().detach_intent,
+            Task::Attach => cx.policy().attach_intent,
+        }
+    }
+}
 
 /// One intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// What is to be detached.
+    /// What is to be done.
+    pub task: Task,
+    /// What is to be detached or attached.
     pub volume: VolumeId,
     /// Whose request it is.
     pub request: RequestId,
@@ -25,63 +58,111 @@ pub struct Intent {
     pub since: SimTime,
 }
 
-fn key(volume: &VolumeId, request: RequestId) -> String {
-    format!("{PREFIX}{volume}_{request}")
+fn key(task: Task, volume: &VolumeId, request: RequestId) -> String {
+    format!("{}{volume}_{request}", task.prefix())
 }
 
-/// The volume and the request that a key names; none of a key that is not ours.
-fn parse(key: &str) -> Option<(VolumeId, RequestId)> {
-    let (volume, request) = key.strip_prefix(PREFIX)?.rsplit_once('_')?;
+/// The task, the volume and the request that a key names; none of a key that is not ours.
+fn parse(key: &str) -> Option<(Task, VolumeId, RequestId)> {
+    let named = |task: Task| key.strip_prefix(task.prefix()).map(|rest| (task, rest));
+    let (task, rest) = named(Task::Detach).or_else(|| named(Task::Attach))?;
+    let (volume, request) = rest.rsplit_once('_')?;
     let number = request.strip_prefix("req-")?.parse().ok()?;
-    Some((VolumeId::new(volume), RequestId(number)))
+    Some((task, VolumeId::new(volume), RequestId(number)))
 }
 
-/// Writes this request's intent.
+/// Writes this request's intent to detach.
 pub async fn write(
     cx: &Context<'_>,
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<(), NovaError> {
-    if !cx.policy().detach_intent {
+    write_for(cx, Task::Detach, instance, volume).await
+}
+
+/// Writes this request's intent.
+pub async fn write_for(
+    cx: &Context<'_>,
+    task: Task,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<(), NovaError> {
+    if !task.is_written(cx) {
         return Ok(());
     }
-    let (instance, key) = (instance.clone(), key(volume, cx.port.cx.request));
-    let value = format!("detach volume {volume}");
+    let (instance, key) = (instance.clone(), key(task, volume, cx.port.cx.request));
+    let value = format!("{} volume {volume}", task.verb());
     Ok(cx.call(SystemMetadataSet { instance, key, value }).await?)
 }
 
-/// Every intent of a server, oldest first.
-pub async fn all(cx: &Context<'_>, instance: &InstanceId) -> Result<Vec<Intent>, NovaError> {
-    if !cx.policy().detach_intent {
-        return Ok(Vec::new());
+/// Every intent of a server, oldest first: to detach, and to attach.
+pub async fn all(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(Vec<Intent>, Vec<Intent>), NovaError> {
+    if !cx.policy().detach_intent && !cx.policy().attach_intent {
+        return Ok((Vec::new(), Vec::new()));
     }
     let rows = cx.call(SystemMetadataGet { instance: instance.clone() }).await?;
     let ours = rows.into_iter().filter_map(|row| {
-        let (volume, request) = parse(&row.key)?;
-        Some(Intent { volume, request, since: row.created_at })
+        let (task, volume, request) = parse(&row.key)?;
+        Some(Intent { task, volume, request, since: row.created_at })
     });
-    Ok(ours.collect())
+    Ok(ours.partition(|i| i.task == Task::Detach))
 }
 
-/// Those of one volume.
+/// Those to detach one volume.
 pub async fn of_volume(
     cx: &Context<'_>,
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<Vec<Intent>, NovaError> {
-    let mut intents = all(cx, instance).await?;
-    intents.retain(|i| i.volume == *volume);
-    Ok(intents)
+    Ok(both_of_volume(cx, instance, volume).await?.0)
+}
+
+/// Those of one volume: to detach, and to attach.
+pub async fn both_of_volume(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<(Vec<Intent>, Vec<Intent>), NovaError> {
+    let (mut detaches, mut attaches) = all(cx, instance).await?;
+    detaches.retain(|i| i.volume == *volume);
+    attaches.retain(|i| i.volume == *volume);
+    Ok((detaches, attaches))
+}
+
+/// Whether the intent of this very request to attach the volume stands.
+pub async fn is_to_attach(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<bool, NovaError> {
+    let (_, attaches) = both_of_volume(cx, instance, volume).await?;
+    Ok(attaches.iter().any(|i| i.request == cx.port.cx.request))
 }
 
 /// Deletes one. What cannot be deleted now is found by the reconciler, so this raises nothing.
 pub async fn clear(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId, request: RequestId) {
-    if !cx.policy().detach_intent {
+    clear_for(cx, Task::Detach, instance, volume, request).await;
+}
+
+/// The same of any task.
+pub async fn clear_for(
+    cx: &Context<'_>,
+    task: Task,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    request: RequestId,
+) {
+    if !task.is_written(cx) {
         return;
     }
-    let delete = SystemMetadataDelete { instance: instance.clone(), key: key(volume, request) };
+    let key = key(task, volume, request);
+    let delete = SystemMetadataDelete { instance: instance.clone(), key };
     if let Err(e) = cx.call(delete).await {
-        cx.warning(format!("The intent to detach volume {volume} stays for now: {e}"));
+        let verb = task.verb();
+        cx.warning(format!("The intent to {verb} volume {volume} stays for now: {e}"));
     }
 }
 
@@ -92,10 +173,12 @@ mod tests {
     #[test]
     fn a_key_names_volume_and_request_and_fits_its_column() {
         let volume = VolumeId::new("30d72547-9316-4c2a-84c9-6ebc30912e01");
-        let key = key(&volume, RequestId(7));
-        assert_eq!(parse(&key), Some((volume, RequestId(7))));
-        // A real request id is req- and a UUID.
-        assert!(key.len() + 36 < 255);
+        for task in [Task::Detach, Task::Attach] {
+            let key = key(task, &volume, RequestId(7));
+            assert_eq!(parse(&key), Some((task, volume.clone(), RequestId(7))));
+            // A real request id is req- and a UUID.
+            assert!(key.len() + 36 < 255);
+        }
     }
 
     #[test]

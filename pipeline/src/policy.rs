@@ -145,6 +145,17 @@ pub enum Rollback {
     DiskInGuest,
 }
 
+/// What a failed attach takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailedAttach {
+    /// Each step what it has done itself, whether the guest has the disk or not (A4): the LUN may
+    /// be unmapped under it, and what cannot be taken back stays for ever.
+    EachStep,
+    /// The guest decides: if it has the disk the attach is finished, and all is taken back if not.
+    GuestDecides,
+}
+
 /// What nova makes of a look that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -293,6 +304,19 @@ pub struct Policy {
     /// A detach deletes attachments of this server and volume that no BDM names (nova bugs 1960401
     /// and 2019078): they would keep the volume `in-use` for ever.
     pub delete_stale_attachments: bool,
+    /// nova-api writes what it is about to attach before it reserves a device name, and
+    /// nova-compute acts on a cast only while that row names its request: a BDM or an attachment
+    /// whose request has died is found (nova bug 1960401), and an attach that was undone does not
+    /// come back with a late or repeated cast.
+    pub attach_intent: bool,
+    /// The journal of the compute host says what an attach may have connected before its BDM does
+    /// (nova bugs 1327218 and 2019078): one that was cut short is finished or undone.
+    pub attach_journal: bool,
+    /// How a failed attach is rolled back (nova bugs 1685185 and 1812945).
+    pub failed_attach: FailedAttach,
+    /// How an unknown outcome of an attachment's creation is settled: asking again makes a second
+    /// one, and nobody deletes the first (A2).
+    pub create_lost_reply: LostReply,
 }
 
 /// A policy and a release that cannot work together.

@@ -7,15 +7,18 @@
 use std::time::Duration;
 
 use castoff_ports::cinder::{
-    Attach, Attachment, AttachmentComplete, AttachmentCreate, AttachmentDelete, AttachmentGet,
-    AttachmentList, AttachmentSummary, AttachmentUpdate, BeginDetaching, ConnectionInfo, Connector,
-    DeleteVolume, Detach, Encryption, GetEncryption, GetVolume, InitializeConnection, Reserve,
-    RollDetaching, TerminateConnection, Unreserve, Volume,
+    Attach, BeginDetaching, ConnectionInfo, Connector, DeleteVolume, Detach, Encryption,
+    GetEncryption, GetVolume, InitializeConnection, Reserve, RollDetaching, TerminateConnection,
+    Unreserve, Volume,
 };
 use castoff_ports::{AttachmentId, Auth, Failure, InstanceId, Operation, Refusal, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
+
+mod attachments;
+
+pub use attachments::*;
 
 /// keystoneauth's first pause before it repeats a call whose connection broke; then doubled.
 const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -213,12 +216,20 @@ pub(crate) async fn begin_detaching_once(
     cx: &Context<'_>,
     volume_id: &VolumeId,
 ) -> Result<(), Failure> {
+    once(cx, || BeginDetaching { volume_id: volume_id.clone() }).await
+}
+
+/// A call that is asked again only where it cannot have taken effect.
+async fn once<O: Operation>(
+    cx: &Context<'_>,
+    request: impl Fn() -> O,
+) -> Result<O::Reply, Failure> {
     let service_token = cx.service_token().await?;
     let auth = Auth { token: cx.port.cx.auth.token.clone(), service_token };
     let port = cx.port.with_auth(auth);
     let mut left = cx.policy().http_retries;
     loop {
-        match port.call(BeginDetaching { volume_id: volume_id.clone() }).await {
+        match port.call(request()).await {
             Err(Failure::Unreachable { .. }) if left > 0 => {
                 left -= 1;
                 cx.port.sleep(CONNECT_RETRY_DELAY).await?;
@@ -310,82 +321,4 @@ pub async fn detach(
     };
     let request = || Detach { volume_id: volume_id.clone(), attachment_id: attachment_id.clone() };
     retrying(cx, &[500], request).await.map_err(|e| About::Volume(volume_id).translate(e))
-}
-
-/// `API.attachment_create` without a connector: reserves the volume.
-pub async fn attachment_create(
-    cx: &Context<'_>,
-    volume_id: &VolumeId,
-    instance: &InstanceId,
-) -> Result<Attachment, NovaError> {
-    let request = || AttachmentCreate { volume_id: volume_id.clone(), instance: instance.clone() };
-    cinderclient(cx, request).await.map_err(|e| About::Volume(volume_id).translate(e))
-}
-
-/// `API.attachment_get`.
-pub async fn attachment_get(
-    cx: &Context<'_>,
-    attachment_id: &AttachmentId,
-) -> Result<Attachment, NovaError> {
-    cinderclient(cx, || AttachmentGet { attachment_id: attachment_id.clone() })
-        .await
-        .map_err(|e| About::Attachment(attachment_id).translate(e))
-}
-
-/// `API.attachment_get_all` of a server: the only call whose errors nobody translates.
-pub async fn attachment_get_all(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-) -> Result<Vec<AttachmentSummary>, Failure> {
-    let listed = cinderclient(cx, || AttachmentList { instance: instance.clone() }).await;
-    if let Err(e) = &listed {
-        cx.error(format!("Get all attachment failed. Error: {e}"));
-    }
-    listed
-}
-
-/// `API.attachment_update`: the volume is exported to this host.
-pub async fn attachment_update(
-    cx: &Context<'_>,
-    attachment_id: &AttachmentId,
-    connector: &Connector,
-    mountpoint: &str,
-) -> Result<Attachment, NovaError> {
-    let request = || AttachmentUpdate {
-        attachment_id: attachment_id.clone(),
-        connector: connector.clone(),
-        mountpoint: mountpoint.to_owned(),
-    };
-    retrying(cx, &[500, 504], request)
-        .await
-        .map_err(|e| About::Attachment(attachment_id).translate(e))
-}
-
-/// `API.attachment_complete`: attached, in-use.
-pub async fn attachment_complete(
-    cx: &Context<'_>,
-    attachment_id: &AttachmentId,
-) -> Result<(), NovaError> {
-    cinderclient(cx, || AttachmentComplete { attachment_id: attachment_id.clone() })
-        .await
-        .map_err(|e| About::Attachment(attachment_id).translate(e))
-}
-
-/// `API.attachment_delete`: one that is already gone is deleted (nova bug 1937084).
-pub async fn attachment_delete(
-    cx: &Context<'_>,
-    attachment_id: &AttachmentId,
-) -> Result<(), NovaError> {
-    let request = || AttachmentDelete { attachment_id: attachment_id.clone() };
-    match retrying(cx, &[500, 504], request).await {
-        Ok(()) => Ok(()),
-        Err(e) if e.http_status() == Some(404) && cx.policy().ignore_missing_attachment => {
-            cx.warning(format!("Attachment {attachment_id} does not exist. Ignoring."));
-            Ok(())
-        }
-        Err(e) => {
-            cx.error(format!("Delete attachment failed for attachment {attachment_id}: {e}"));
-            Err(About::Attachment(attachment_id).translate(e))
-        }
-    }
 }

@@ -376,6 +376,8 @@ crate::operations!(Cinder, "cinder", {
     AttachmentList {
         /// The server.
         instance: InstanceId,
+        /// `all_tenants=1`: an administrator sees those of every project; nobody else is refused.
+        all_tenants: bool,
     } -> Vec<AttachmentSummary>;
     /// `GET /volumes/{id}/encryption`: 200, 404.
     GetEncryption {
@@ -442,7 +444,10 @@ impl Call {
             }
             Call::AttachmentDelete(c) => format!("DELETE /v3/attachments/{}", c.attachment_id),
             Call::AttachmentGet(c) => format!("GET /v3/attachments/{}", c.attachment_id),
-            Call::AttachmentList(c) => format!("GET /v3/attachments?instance_id={}", c.instance),
+            Call::AttachmentList(c) => {
+                let all = if c.all_tenants { "&all_tenants=1" } else { "" };
+                format!("GET /v3/attachments?instance_id={}{all}", c.instance)
+            }
             Call::GetEncryption(c) => format!("GET /v3/volumes/{}/encryption", c.volume_id),
         }
     }

@@ -1,4 +1,4 @@
-//! The journal of nova-compute: what a detach has come to on this host, kept beside nova's
+//! The journal of nova-compute: what an attach or a detach has come to on this host, kept beside nova's
 //! database because only this host needs it and only it may write it.
 //!
 //! One entry a detach. It is written as a whole (a file beside it, flushed, renamed over it), so
@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::cinder::ConnectionInfo;
 use crate::{AttachmentId, BdmId, InstanceId, RequestId, VolumeId};
 
-/// How far a detach has come for certain; what comes after may have been begun.
+/// How far an attach or a detach has come for certain; what comes after may have been begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JournalStep {
+    /// An attach: cinder exports the volume to this host, which may have begun to connect it.
+    Attaching,
     /// The guest is being asked. It may let go at any time from now on.
     Unplugging,
     /// The guest did not let go: what was changed is given back, in the guest's config and in
@@ -32,6 +34,7 @@ impl JournalStep {
     /// Its name in traces.
     pub fn as_str(self) -> &'static str {
         match self {
+            JournalStep::Attaching => "attaching",
             JournalStep::Unplugging => "unplugging",
             JournalStep::GivenUp => "given-up",
             JournalStep::RolledBack => "rolled-back",
@@ -42,7 +45,7 @@ impl JournalStep {
     }
 }
 
-/// One detach on this host.
+/// One attach or detach on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// The volume.

@@ -1,9 +1,10 @@
 //! The attachments API: reserve, connect, complete, delete. Ocata has none of it.
 
 use castoff_ports::cinder::{
-    AttachStatus, Attachment, AttachmentCreate, AttachmentSummary, AttachmentUpdate, VolumeStatus,
+    AttachStatus, Attachment, AttachmentCreate, AttachmentList, AttachmentSummary,
+    AttachmentUpdate, VolumeStatus,
 };
-use castoff_ports::{AttachmentId, InstanceId, Refusal};
+use castoff_ports::{AttachmentId, Refusal};
 
 use super::actions::{connection_info, host_of, initiator_of, paths};
 use super::{AttachMode, AttachmentRow, Caller, Cinder};
@@ -159,18 +160,18 @@ impl Cinder {
         Ok(())
     }
 
-    /// `GET /attachments?instance_id=…`: of the caller's own project.
+    /// `GET /attachments?instance_id=…`: of the caller's own project, or an administrator's of all.
     pub(super) fn attachments_of_server(
         &self,
         caller: &Caller,
-        instance: &InstanceId,
+        AttachmentList { instance, all_tenants }: &AttachmentList,
     ) -> Result<Vec<AttachmentSummary>, Refusal> {
         self.has_attachments_api()?;
         if !self.resource_filters && !caller.is_admin() {
             let message = "Invalid filters instance_id are found in query options.";
             return Err(Refusal::http(400, message));
         }
-        let rows = self.volumes_for(caller, false).flat_map(|v| self.rows_of(&v.id));
+        let rows = self.volumes_for(caller, *all_tenants).flat_map(|v| self.rows_of(&v.id));
         let summary = |row: &AttachmentRow| AttachmentSummary {
             id: row.id.clone(),
             volume_id: row.volume_id.clone(),

@@ -214,7 +214,8 @@ fn encode_cinder(call: &cinder::Call) -> Parts {
             Parts::attachment(Method::GET, format!("/v3/attachments/{}", c.attachment_id))
         }
         C::AttachmentList(c) => {
-            let path = format!("/v3/attachments?instance_id={}", c.instance);
+            let all = if c.all_tenants { "&all_tenants=1" } else { "" };
+            let path = format!("/v3/attachments?instance_id={}{all}", c.instance);
             Parts::attachment(Method::GET, path)
         }
         C::GetEncryption(c) => {

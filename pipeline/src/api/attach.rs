@@ -15,7 +15,7 @@ use castoff_ports::{AttachmentId, Failure, HostName, InstanceId, Refusal, Volume
 use super::compute_api::{
     check_instance_lock, check_instance_state, instance_host, record_action_start,
 };
-use super::shelved;
+use super::{reserve, shelved};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::middleware::auth_token::Caller;
@@ -64,7 +64,7 @@ async fn legacy(
     volume_id: &VolumeId,
 ) -> Result<Option<String>, NovaError> {
     let host = instance_host(instance)?;
-    let bdm = create_volume_bdm(cx, &host, instance, volume_id).await?;
+    let bdm = create_volume_bdm(cx, &host, &instance.uuid, volume_id).await?;
     let (id, device) = (bdm.id, bdm.device_name.clone());
     let body = async {
         volume_api::get(cx, volume_id, 0).await?;
@@ -91,7 +91,10 @@ async fn conductor_attach_volume(
     cx.station("nova.conductor.manager.ComputeTaskManager.attach_volume");
     let host = instance_host(instance)?;
     let uuid = &instance.uuid;
-    let mut bdm = match create_volume_bdm(cx, &host, instance, &volume.id).await {
+    if cx.policy().attach_intent {
+        return reserve::attach_volume(cx, host, uuid, volume, options, microversion).await;
+    }
+    let mut bdm = match create_volume_bdm(cx, &host, uuid, &volume.id).await {
         Err(e @ NovaError::Failure(Failure::Refused(Refusal::MessagingTimeout { .. })))
             if cx.policy().destroy_bdm_on_reserve_timeout =>
         {
@@ -152,13 +155,22 @@ pub(super) async fn attachment_create(
     volume: &Volume,
     microversion: Microversion,
 ) -> Result<AttachmentId, NovaError> {
+    check_multiattach(volume, microversion)?;
+    Ok(volume_api::attachment_create(cx, &volume.id, instance).await?.id)
+}
+
+/// A volume of several servers is attached from microversion 2.60 on.
+pub(super) fn check_multiattach(
+    volume: &Volume,
+    microversion: Microversion,
+) -> Result<(), NovaError> {
     if volume.multiattach && microversion < MULTIATTACH {
         return Err(NovaError::MultiattachNotSupportedOldMicroversion {
             volume: volume.id.clone(),
             found: microversion.0,
         });
     }
-    Ok(volume_api::attachment_create(cx, &volume.id, instance).await?.id)
+    Ok(())
 }
 
 /// `_check_volume_already_attached` (nova bug 1937375).
@@ -186,26 +198,22 @@ async fn check_volume_already_attached(
 }
 
 /// `_create_volume_bdm`: the compute host reserves the device name and makes the row.
-async fn create_volume_bdm(
+pub(super) async fn create_volume_bdm(
     cx: &Context<'_>,
     host: &HostName,
-    instance: &Instance,
+    instance: &InstanceId,
     volume_id: &VolumeId,
 ) -> Result<Bdm, NovaError> {
-    let method = Method::ReserveBlockDeviceName {
-        instance: instance.uuid.clone(),
-        volume_id: volume_id.clone(),
-    };
+    let (instance, volume_id) = (instance.clone(), volume_id.clone());
+    let method =
+        Method::ReserveBlockDeviceName { instance: instance.clone(), volume_id: volume_id.clone() };
     match cx.call(CallMethod { server: host.clone(), method }).await? {
         Returned::Bdm(bdm) => Ok(*bdm),
-        Returned::None => Err(NovaError::VolumeBDMNotFound {
-            volume: volume_id.clone(),
-            instance: instance.uuid.clone(),
-        }),
+        Returned::None => Err(NovaError::VolumeBDMNotFound { volume: volume_id, instance }),
     }
 }
 
-async fn cast_attach(
+pub(super) async fn cast_attach(
     cx: &Context<'_>,
     server: HostName,
     instance: &InstanceId,

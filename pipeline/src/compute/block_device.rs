@@ -152,7 +152,10 @@ impl DriverVolumeBlockDevice {
         let encryption = match reached {
             JournalStep::Disconnected | JournalStep::Unmapped => return Ok(()),
             JournalStep::Released => self.encryption(cx).await.map_err(|e| (true, e))?,
-            JournalStep::Unplugging | JournalStep::GivenUp | JournalStep::RolledBack => {
+            JournalStep::Attaching
+            | JournalStep::Unplugging
+            | JournalStep::GivenUp
+            | JournalStep::RolledBack => {
                 self.detach_from_guest(cx, instance).await.map_err(|e| (false, e))?
             }
         };

@@ -11,8 +11,10 @@ use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption, Volume};
 use castoff_ports::novadb::{BdmSave, BdmUpdate};
 
 use super::block_device::{DriverVolumeBlockDevice, guard_connection};
+use super::journal;
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::policy::FailedAttach;
 use crate::{virt, volume_api};
 
 /// An attach under way: its parts in one place for the steps below.
@@ -39,6 +41,11 @@ pub async fn attach(
     let attaching = Attaching { cx, device, instance, mountpoint, do_driver_attach };
     let mut saved = None;
     let result = attaching.locked_attach(&mut saved).await;
+    if cx.policy().failed_attach == FailedAttach::GuestDecides {
+        result?;
+        attaching.save(saved.clone()).await?;
+        return Ok(saved);
+    }
     // update_db: in `finally`, so an error of the save replaces the attach's own.
     attaching.save(saved.clone()).await?;
     result.map(|()| saved)
@@ -119,8 +126,14 @@ impl Attaching<'_> {
         connection.serial = Some(volume.id.clone());
         connection.multiattach = volume.multiattach;
         let encryption = self.encryption(&connection).await?;
+        let gives_back = cx.policy().failed_attach == FailedAttach::EachStep;
+        if self.do_driver_attach {
+            journal::attaching(cx, &self.device.bdm, &connection).await?;
+        }
         if let Err(e) = self.driver_attach(&mut connection, encryption.as_ref()).await {
-            volume_api::attachment_delete(cx, attachment).await?;
+            if gives_back {
+                volume_api::attachment_delete(cx, attachment).await?;
+            }
             return Err(e);
         }
         let connection = &*info.insert(connection);
@@ -128,6 +141,9 @@ impl Attaching<'_> {
         let Err(e) = volume_api::attachment_complete(cx, attachment).await else {
             return Ok(());
         };
+        if !gives_back {
+            return Err(e);
+        }
         // If the guest keeps the disk here, the LUN is unmapped under it all the same (A4).
         self.driver_detach(connection, encryption.as_ref()).await;
         volume_api::attachment_delete(cx, attachment).await?;

@@ -55,14 +55,14 @@ pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume:
 }
 
 /// A message that this process works on, until it is dropped.
-struct Working<'a> {
+pub(super) struct Working<'a> {
     process: &'a NovaProcess,
     message: (VolumeId, RequestId),
 }
 
 impl<'a> Working<'a> {
     /// None when it is worked on already.
-    fn begin(cx: &Context<'a>, volume: &VolumeId) -> Option<Working<'a>> {
+    pub(super) fn begin(cx: &Context<'a>, volume: &VolumeId) -> Option<Working<'a>> {
         let message = (volume.clone(), cx.port.cx.request);
         let process = cx.process;
         process.start_working(message.clone()).then_some(Working { process, message })

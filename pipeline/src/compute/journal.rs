@@ -1,7 +1,8 @@
-//! The journal of this host, as the stations of a detach write and read it.
+//! The journal of this host, as the stations of an attach and a detach write and read it.
 //!
 //! An entry says what is certain: it is written after a step and before the next one begins.
 
+use castoff_ports::cinder::ConnectionInfo;
 use castoff_ports::host::{JournalRead, JournalRemove, JournalWrite};
 use castoff_ports::journal::{JournalEntry, JournalStep};
 use castoff_ports::novadb::Bdm;
@@ -13,7 +14,7 @@ use crate::{virt, volume_api};
 
 /// Every entry of this host.
 pub(super) async fn all(cx: &Context<'_>) -> Result<Vec<JournalEntry>, NovaError> {
-    if !cx.policy().detach_journal {
+    if !cx.policy().detach_journal && !cx.policy().attach_journal {
         return Ok(Vec::new());
     }
     Ok(cx.call(JournalRead {}).await?)
@@ -70,7 +71,28 @@ pub(super) async fn write(cx: &Context<'_>, bdm: &Bdm, step: JournalStep) -> Res
     if !cx.policy().detach_journal {
         return Ok(());
     }
-    let mut info = bdm.connection_info.clone();
+    note(cx, bdm, step, bdm.connection_info.as_ref()).await
+}
+
+/// Cinder has exported the volume of this row; the host begins to connect it.
+pub(super) async fn attaching(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    info: &ConnectionInfo,
+) -> Result<(), NovaError> {
+    if !cx.policy().attach_journal {
+        return Ok(());
+    }
+    note(cx, bdm, JournalStep::Attaching, Some(info)).await
+}
+
+async fn note(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    step: JournalStep,
+    info: Option<&ConnectionInfo>,
+) -> Result<(), NovaError> {
+    let mut info = info.cloned();
     if let Some(info) = &mut info {
         info.data.auth = None;
     }
@@ -86,9 +108,9 @@ pub(super) async fn write(cx: &Context<'_>, bdm: &Bdm, step: JournalStep) -> Res
     Ok(cx.call(JournalWrite { entry: Box::new(entry) }).await?)
 }
 
-/// The detach has ended. An entry that stays is found by the reconciler.
+/// The work has ended. An entry that stays is found by the reconciler.
 pub(super) async fn remove(cx: &Context<'_>, volume: &VolumeId, instance: &InstanceId) {
-    if !cx.policy().detach_journal {
+    if !cx.policy().detach_journal && !cx.policy().attach_journal {
         return;
     }
     let remove = JournalRemove { volume_id: volume.clone(), instance: instance.clone() };

@@ -19,10 +19,10 @@ use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
-use super::{block_device_attach, delete, fence, journal, pause, power, shelve, stale};
+use super::{attach, block_device_attach, delete, fence, journal, pause, power, shelve, stale};
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::volume_api;
+use crate::{intent, volume_api};
 
 /// Calls the method that the message names.
 pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, NovaError> {
@@ -40,6 +40,10 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
         }
         Method::AttachVolume { instance, bdm } => {
             cx.station("nova.compute.manager.ComputeManager.attach_volume");
+            if cx.policy().attach_intent {
+                attach::attach_volume(cx, &instance, *bdm).await?;
+                return Ok(Returned::None);
+            }
             let body = pin!(attach_volume(cx, &instance, *bdm));
             let body = pin!(wrap_instance_fault(cx, &instance, body));
             wrap_instance_event(cx, &instance, "compute_attach_volume", body).await?;
@@ -269,6 +273,13 @@ async fn reserve_block_device_name(
             return Err(NovaError::InvalidVolume {
                 volume: volume.clone(),
                 reason: format!("volume {volume} already attached"),
+            });
+        }
+        // Its request may have been given up, and undone, while it waited.
+        if cx.policy().attach_intent && !intent::is_to_attach(cx, instance, volume).await? {
+            return Err(NovaError::InvalidVolume {
+                volume: volume.clone(),
+                reason: "the request to attach it was given up".to_owned(),
             });
         }
         Ok(cx

@@ -18,10 +18,11 @@ use castoff_ports::{Failure, InstanceId, Port, Refusal, RequestId, VolumeId};
 use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
+use super::settle::{self, Settled};
 use super::{fence, journal, rollback};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
-use crate::intent::{self, Intent};
+use crate::intent::{self, Intent, Task};
 use crate::{virt, volume_api};
 
 /// The event by which a user learns of the end.
@@ -71,8 +72,9 @@ impl Pass<'_> {
     async fn server(&self, server: &Instance, found: Vec<VolumeId>) -> Result<(), NovaError> {
         let (cx, uuid) = (self.cx, &server.uuid);
         let mut volumes = found;
-        let intents = intent::all(cx, uuid).await?;
-        volumes.extend(intents.iter().filter(|i| self.is_old(i)).map(|i| i.volume.clone()));
+        let (intents, attaches) = intent::all(cx, uuid).await?;
+        let old = intents.iter().chain(&attaches).filter(|i| self.is_old(i));
+        volumes.extend(old.map(|i| i.volume.clone()));
         for bdm in cx.call(BdmsByInstance { instance: uuid.clone() }).await? {
             let known = volumes.contains(&bdm.volume_id)
                 || intents.iter().any(|i| i.volume == bdm.volume_id);
@@ -109,7 +111,22 @@ impl Pass<'_> {
     async fn locked(&self, instance: &InstanceId, volume: &VolumeId) -> Result<(), NovaError> {
         let cx = self.cx;
         let entry = journal::entry(cx, volume, instance).await?;
-        let intents = intent::of_volume(cx, instance, volume).await?;
+        let (intents, attaches) = intent::both_of_volume(cx, instance, volume).await?;
+        let cut_short = entry.as_ref().filter(|e| e.step == JournalStep::Attaching);
+        if cut_short.is_some() || !attaches.is_empty() {
+            if cut_short.is_none() && !attaches.iter().all(|i| self.is_old(i)) {
+                return Ok(());
+            }
+            if entry.is_none() && intents.is_empty() || cut_short.is_some() {
+                let request = cut_short.map_or_else(|| attaches[0].request, |e| e.request);
+                return self.settle(instance, volume, request).await;
+            }
+            // A detach of it has begun since: the attach has ended.
+            for attach in &attaches {
+                let request = attach.request;
+                intent::clear_for(cx, Task::Attach, instance, volume, request).await;
+            }
+        }
         let lookup =
             BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
         let bdm = match cx.call(lookup).await {
@@ -145,6 +162,20 @@ impl Pass<'_> {
             None => self.without_entry(instance, volume, &intents, status).await,
             Some(e) => self.resume(instance, &bdm, &e, &intents, status).await,
         }
+    }
+
+    /// An attach whose worker has died, or that never came to this host.
+    async fn settle(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+        request: RequestId,
+    ) -> Result<(), NovaError> {
+        let port = self.in_the_name_of(request);
+        let cx = &Context::new(self.cx.process, &port);
+        let settled = settle::settle(cx, instance, volume).await?;
+        tell_of(cx, instance, "attach_volume", settle::EVENT, settled == Settled::Attached).await;
+        Ok(())
     }
 
     /// No BDM: the detach has ended, or the server's delete has taken it over.
@@ -217,7 +248,7 @@ impl Pass<'_> {
             (JournalStep::RolledBack, _) => {
                 self.rolled_back(instance, bdm, entry, intents, status).await
             }
-            (JournalStep::Unplugging, _) | (JournalStep::GivenUp, _) => {
+            (JournalStep::Attaching | JournalStep::Unplugging | JournalStep::GivenUp, _) => {
                 match virt::driver::disk_of(self.cx, bdm, instance).await? {
                     Some(disk) => {
                         let port = self.in_the_name_of(entry.request);
@@ -308,12 +339,22 @@ impl Pass<'_> {
 /// Writes into the request's action how it ended. One that shows an error keeps it: nova has no way
 /// to take it back.
 async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) {
-    if let Err(e) = try_tell(cx, instance, ok).await {
-        cx.warning(format!("The end of a detach is not recorded: failed to {e}"));
+    tell_of(cx, instance, "detach_volume", EVENT, ok).await;
+}
+
+async fn tell_of(cx: &Context<'_>, instance: &InstanceId, action: &str, event: &str, ok: bool) {
+    if let Err(e) = try_tell(cx, instance, action, event, ok).await {
+        cx.warning(format!("The end of {action} is not recorded: failed to {e}"));
     }
 }
 
-async fn try_tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> Result<(), NovaError> {
+async fn try_tell(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    name: &str,
+    event: &str,
+    ok: bool,
+) -> Result<(), NovaError> {
     let actions = cx.call(ActionsByInstance { instance: instance.clone() }).await?;
     let action = actions.into_iter().find(|a| a.request_id == cx.port.cx.request);
     let shows_error = action.as_ref().is_some_and(|a| a.message.is_some());
@@ -321,14 +362,14 @@ async fn try_tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> Result<(
         return Ok(());
     }
     if action.is_none() {
-        let action = "detach_volume".to_owned();
+        let action = name.to_owned();
         cx.call(ActionStart { instance: instance.clone(), action }).await?;
     }
-    let started = action.is_some_and(|a| a.events.iter().any(|e| e.event == EVENT));
+    let started = action.is_some_and(|a| a.events.iter().any(|e| e.event == event));
     if !started {
-        cx.call(EventStart { instance: instance.clone(), event: EVENT.to_owned() }).await?;
+        cx.call(EventStart { instance: instance.clone(), event: event.to_owned() }).await?;
     }
     let result = if ok { EventResult::Success } else { EventResult::Error };
-    let finish = EventFinish { instance: instance.clone(), event: EVENT.to_owned(), result };
+    let finish = EventFinish { instance: instance.clone(), event: event.to_owned(), result };
     Ok(cx.call(finish).await?)
 }

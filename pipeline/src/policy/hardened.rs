@@ -3,7 +3,7 @@
 //! It needs nothing but what an unmodified nova has: a row of instance_system_metadata for each
 //! detach under way, and a directory on the compute host.
 
-use super::{FailedLook, LostReply, Policy, Rollback};
+use super::{FailedAttach, FailedLook, LostReply, Policy, Rollback};
 
 /// The policy.
 pub fn policy() -> Policy {
@@ -18,6 +18,10 @@ pub fn policy() -> Policy {
         unreadable_discoverydb: FailedLook::Error,
         confirm_disconnect: true,
         delete_stale_attachments: true,
+        attach_intent: true,
+        attach_journal: true,
+        failed_attach: FailedAttach::GuestDecides,
+        create_lost_reply: LostReply::LookUp,
         ..super::v2026_1::policy()
     }
 }

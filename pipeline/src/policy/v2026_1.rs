@@ -3,8 +3,8 @@
 use castoff_ports::runtime::LockScope;
 
 use super::{
-    AccessRule, BdmLookup, Brick, FailedLook, Flush, LostReply, MissingGuestDevice, Policy,
-    RemovalWait, Rollback, Unplug, VolumeApi,
+    AccessRule, BdmLookup, Brick, FailedAttach, FailedLook, Flush, LostReply, MissingGuestDevice,
+    Policy, RemovalWait, Rollback, Unplug, VolumeApi,
 };
 
 /// The policy.
@@ -65,5 +65,9 @@ pub fn policy() -> Policy {
         unreadable_discoverydb: FailedLook::NotThere,
         confirm_disconnect: false,
         delete_stale_attachments: false,
+        attach_intent: false,
+        attach_journal: false,
+        failed_attach: FailedAttach::EachStep,
+        create_lost_reply: LostReply::Repeat,
     }
 }

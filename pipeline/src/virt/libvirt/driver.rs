@@ -11,7 +11,7 @@ use super::{encryptor, unplug};
 use crate::brick;
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::policy::MissingGuestDevice;
+use crate::policy::{FailedAttach, MissingGuestDevice};
 use crate::volume_api;
 
 /// `instance_exists`.
@@ -189,7 +189,9 @@ pub async fn attach_volume(
     let attached = attach_device(&guest, info, disk_dev(mountpoint), encryption).await;
     let Err(e) = attached else { return Ok(()) };
     cx.error(format!("Failed to attach volume at mountpoint {mountpoint}: failed to {e}"));
-    if cx.policy().failed_attach_disconnects {
+    // The guest may have the disk all the same: whoever settles the attach asks it.
+    let gives_back = cx.policy().failed_attach == FailedAttach::EachStep;
+    if cx.policy().failed_attach_disconnects && gives_back {
         disconnect_volume(cx, &info.data.volume_id, Some(info), encryption, How::default()).await?;
     }
     Err(e)

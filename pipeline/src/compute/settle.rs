@@ -1,0 +1,217 @@
+//! The end of an attach that could not go on: finished or undone, and nothing in between.
+//!
+//! The guest decides. If it has the disk, the host is connected and cinder exports the volume, so
+//! what is left are two rows: the way forward is the short one, and no unplug can be refused. If it
+//! does not, everything is taken back in the order in which a detach would: host, cinder, BDM. Both
+//! may be cut short and begun again. The caller holds the server's lock.
+
+use castoff_ports::cinder::ConnectionInfo;
+use castoff_ports::journal::{JournalEntry, JournalStep};
+use castoff_ports::libvirt::GuestDisk;
+use castoff_ports::novadb::{
+    Bdm, BdmByVolumeAndInstance, BdmDestroy, BdmSave, BdmUpdate, BdmsByInstance,
+};
+use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
+
+use super::block_device::confirm_disconnect;
+use super::journal;
+use super::manager::do_detach_volume;
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::intent::{self, Task};
+use crate::{virt, volume_api};
+
+/// The event by which a user learns of the end of an attach.
+pub(super) const EVENT: &str = "compute_attach_volume";
+
+/// How an attach was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The guest has the disk, cinder and nova say so.
+    Attached,
+    /// Nobody has anything of it.
+    Undone,
+}
+
+/// Finishes or undoes the attach of this volume, and forgets it.
+///
+/// # Errors
+/// When it can be neither known nor done now; intent and journal still stand then.
+pub(super) async fn settle(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<Settled, NovaError> {
+    let entry = journal::entry(cx, volume, instance).await?;
+    let entry = entry.filter(|e| e.step == JournalStep::Attaching);
+    let settled = match bdm_of(cx, instance, volume).await? {
+        Some(bdm) => settle_row(cx, instance, &bdm, entry.as_ref()).await?,
+        None => {
+            undo(cx, instance, volume, None, entry.as_ref()).await?;
+            Settled::Undone
+        }
+    };
+    forget(cx, instance, volume).await;
+    Ok(settled)
+}
+
+/// Nobody need come back to it: intents first, the journal last.
+pub(super) async fn forget(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
+    match intent::both_of_volume(cx, instance, volume).await {
+        Ok((_, attaches)) => {
+            for intent in attaches {
+                let request = intent.request;
+                intent::clear_for(cx, Task::Attach, instance, volume, request).await;
+            }
+        }
+        Err(e) => cx.warning(format!("Intents to attach volume {volume} stay: failed to {e}")),
+    }
+    journal::remove(cx, volume, instance).await;
+}
+
+async fn bdm_of(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<Option<Bdm>, NovaError> {
+    let (volume_id, instance) = (volume.clone(), instance.clone());
+    match cx.call(BdmByVolumeAndInstance { volume_id, instance }).await {
+        Ok(bdm) => Ok(Some(bdm)),
+        Err(Failure::Refused(Refusal::NotFound { .. })) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn settle_row(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+    entry: Option<&JournalEntry>,
+) -> Result<Settled, NovaError> {
+    let attached = is_attached(cx, bdm).await?;
+    if attached && bdm.connection_info.is_some() {
+        return Ok(Settled::Attached);
+    }
+    let disk = virt::driver::disk_of(cx, bdm, instance).await?;
+    match (disk, &bdm.attachment_id) {
+        (Some(disk), Some(attachment)) => {
+            finish(cx, instance, bdm, attachment, entry, disk, attached).await
+        }
+        (Some(_), None) | (None, _) => {
+            undo(cx, instance, &bdm.volume_id, Some(bdm), entry).await?;
+            Ok(Settled::Undone)
+        }
+    }
+}
+
+/// Cinder shows an attachment with its volume when it is complete.
+async fn is_attached(cx: &Context<'_>, bdm: &Bdm) -> Result<bool, NovaError> {
+    match volume_api::get(cx, &bdm.volume_id, 0).await {
+        Ok(volume) => Ok(volume
+            .attachments
+            .iter()
+            .any(|a| Some(&a.attachment_id) == bdm.attachment_id.as_ref())),
+        Err(NovaError::VolumeNotFound { .. }) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The guest has the disk: what nova and cinder do not know yet.
+async fn finish(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+    attachment: &AttachmentId,
+    entry: Option<&JournalEntry>,
+    disk: GuestDisk,
+    attached: bool,
+) -> Result<Settled, NovaError> {
+    let volume = &bdm.volume_id;
+    cx.warning(format!("The guest has volume {volume}: its attach is finished"));
+    if bdm.connection_info.is_none() {
+        let noted = entry.filter(|e| e.bdm == bdm.id).and_then(|e| e.connection_info.clone());
+        let Some(mut info) = noted else {
+            // Nobody knows how it was connected: not even a detach could take it back.
+            return Err(NovaError::VolumeDriverNotFound {
+                driver_type: "None".to_owned(),
+                volume: volume.clone(),
+            });
+        };
+        if let Ok(row) = volume_api::attachment_get(cx, attachment).await {
+            info.data.auth = row.connection_info.and_then(|i| i.data.auth);
+        }
+        info.data.device_path = Some(disk.source_dev.clone());
+        let update = BdmUpdate { connection_info: Some(info), ..BdmUpdate::default() };
+        cx.call(BdmSave { id: bdm.id, update }).await?;
+    }
+    if !attached {
+        match volume_api::attachment_complete(cx, attachment).await {
+            Ok(()) => {}
+            // Somebody has taken the volume away: the guest has to let go of it.
+            Err(NovaError::VolumeAttachmentNotFound { .. }) => {
+                do_detach_volume(cx, instance, volume, None).await?;
+                return Ok(Settled::Undone);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    virt::driver::restore_config(cx, instance, disk).await?;
+    Ok(Settled::Attached)
+}
+
+/// Host, cinder, BDM. The host is asked while cinder has the attachment: afterwards another volume
+/// may have its LUN.
+async fn undo(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    bdm: Option<&Bdm>,
+    entry: Option<&JournalEntry>,
+) -> Result<(), NovaError> {
+    cx.warning(format!("The attach of volume {volume} to server {instance} is undone"));
+    let unnamed = unnamed_attachments(cx, instance, volume, bdm).await?;
+    if let Some(info) = connected_by(bdm, entry, &unnamed) {
+        virt::driver::disconnect_volume(cx, volume, Some(info), None).await?;
+        confirm_disconnect(cx, info).await?;
+    }
+    for attachment in &unnamed {
+        volume_api::attachment_delete(cx, attachment).await?;
+    }
+    if let Some(bdm) = bdm {
+        cx.call(BdmDestroy { id: bdm.id }).await?;
+    }
+    Ok(())
+}
+
+/// How the host may have the volume, if its attachment still stands.
+fn connected_by<'a>(
+    bdm: Option<&'a Bdm>,
+    entry: Option<&'a JournalEntry>,
+    standing: &[AttachmentId],
+) -> Option<&'a ConnectionInfo> {
+    let stands = |id: &Option<AttachmentId>| id.as_ref().is_some_and(|id| standing.contains(id));
+    let saved = bdm.filter(|b| stands(&b.attachment_id)).and_then(|b| b.connection_info.as_ref());
+    let noted = || {
+        let entry = entry.filter(|e| stands(&e.attachment_id));
+        entry.and_then(|e| e.connection_info.as_deref())
+    };
+    saved.or_else(noted)
+}
+
+/// Cinder's attachments of this volume to this server that no other BDM names.
+pub(super) async fn unnamed_attachments(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    but: Option<&Bdm>,
+) -> Result<Vec<AttachmentId>, NovaError> {
+    let mut rows = volume_api::attachments_of_server(cx, instance).await?;
+    rows.retain(|a| a.volume_id == *volume);
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    bdms.retain(|b| Some(b.id) != but.map(|b| b.id));
+    let named = |id: &AttachmentId| bdms.iter().any(|b| b.attachment_id.as_ref() == Some(id));
+    Ok(rows.into_iter().map(|a| a.id).filter(|id| !named(id)).collect())
+}
