@@ -4,6 +4,7 @@
 //! - [`delete`], [`power`]: terminate_instance; reboot, stop and start, as far as volumes go.
 //! - [`dangling`]: what a reboot mends between nova and cinder.
 //! - [`shelve`]: a server leaves its host, and comes back to one.
+//! - `offload`: leaving it for certain.
 //! - [`pause`]: pause, unpause, suspend and resume.
 //! - [`mod@init_host`]: what nova-compute takes up again when it starts: no attach and no detach.
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
@@ -30,6 +31,7 @@ mod fence;
 pub mod init_host;
 mod journal;
 pub mod manager;
+mod offload;
 pub mod pause;
 pub mod power;
 pub mod reconcile;

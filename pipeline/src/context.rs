@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use castoff_ports::keystone::CreateToken;
 use castoff_ports::trace::Note;
-use castoff_ports::{Failure, Operation, Port, RequestId, Secret, SimTime, VolumeId};
+use castoff_ports::{Failure, Operation, Port, RequestId, Secret, SimTime};
 
 use crate::conf::Conf;
 use crate::policy::Policy;
@@ -20,10 +20,10 @@ pub struct NovaProcess {
     service_token: RefCell<Option<(Secret, SimTime)>>,
     /// os-brick's ISCSI_SUPPORTS_MANUAL_SCAN.
     manual_scan: Cell<bool>,
-    /// Volumes that the reconciler's last pass found `detaching` and nobody's.
-    deserted: RefCell<Vec<VolumeId>>,
-    /// Detaches whose message is being worked on.
-    working: RefCell<Vec<(VolumeId, RequestId)>>,
+    /// Volumes and servers that the reconciler's last pass found at work and nobody's.
+    deserted: RefCell<Vec<String>>,
+    /// Messages that are being worked on: what of, and whose.
+    working: RefCell<Vec<(String, RequestId)>>,
 }
 
 impl NovaProcess {
@@ -50,7 +50,7 @@ impl NovaProcess {
     }
 
     /// False when this message is being worked on already.
-    pub(crate) fn start_working(&self, message: (VolumeId, RequestId)) -> bool {
+    pub(crate) fn start_working(&self, message: (String, RequestId)) -> bool {
         let mut working = self.working.borrow_mut();
         let new = !working.contains(&message);
         if new {
@@ -60,16 +60,16 @@ impl NovaProcess {
     }
 
     /// The message is done with.
-    pub(crate) fn stop_working(&self, message: &(VolumeId, RequestId)) {
+    pub(crate) fn stop_working(&self, message: &(String, RequestId)) {
         self.working.borrow_mut().retain(|m| m != message);
     }
 
-    /// Takes note of whether a volume looks deserted; true when it did the last time too.
-    pub(crate) fn seen_deserted(&self, volume: &VolumeId, now: bool) -> bool {
+    /// Takes note of whether a volume or a server looks deserted; true when it did the last time too.
+    pub(crate) fn seen_deserted(&self, what: &str, now: bool) -> bool {
         let mut deserted = self.deserted.borrow_mut();
-        let before = deserted.iter().position(|v| v == volume);
+        let before = deserted.iter().position(|v| v == what);
         match (before, now) {
-            (None, true) => deserted.push(volume.clone()),
+            (None, true) => deserted.push(what.to_owned()),
             (Some(at), false) => {
                 deserted.swap_remove(at);
             }

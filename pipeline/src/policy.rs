@@ -317,6 +317,13 @@ pub struct Policy {
     /// How an unknown outcome of an attachment's creation is settled: asking again makes a second
     /// one, and nobody deletes the first (A2).
     pub create_lost_reply: LostReply,
+    /// The task_state of a server that is shelved or unshelved is its intent: nova-compute acts on
+    /// a cast only while it stands, and takes it up where nobody has (`_init_instance`
+    /// knows no task_state of these: the server keeps it, and every detach is refused with 409).
+    pub shelve_resumes: bool,
+    /// A server leaves its host only when the host has let go of its volumes, and a volume leaves
+    /// an offloaded server only when cinder has (nova bug 1547142; properties S02, S10 and S26).
+    pub offload_confirms: bool,
 }
 
 /// A policy and a release that cannot work together.

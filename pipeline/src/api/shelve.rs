@@ -11,10 +11,9 @@ use super::compute_api::{check_instance_lock, instance_host};
 use super::request::Request;
 use super::server_actions::Task;
 use crate::compute::manager::instance_event;
-use crate::compute::shelve::{SHELVING, SHELVING_OFFLOADING};
+use crate::compute::shelve::{SHELVING, SHELVING_OFFLOADING, UNSHELVING};
 use crate::error::NovaError;
 
-const UNSHELVING: &str = "unshelving";
 const POWERING_ON: &str = "powering-on";
 
 const SHELVE: Task = Task {

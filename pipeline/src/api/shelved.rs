@@ -7,6 +7,7 @@ use castoff_ports::nova::{AttachOptions, Microversion};
 use castoff_ports::novadb::{
     Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmSave, Instance,
 };
+use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, Refusal};
 
 use super::attach::{attach_update, attachment_create};
@@ -39,7 +40,14 @@ pub(super) async fn detach_volume(
         check_and_begin_detach(cx, volume, &instance.uuid).await?;
     }
     record_action_start(cx, &instance.uuid, "detach_volume").await?;
-    let body = pin!(local_cleanup_bdm_volume(cx, &bdm, instance));
+    let body = pin!(async {
+        if cx.policy().offload_confirms {
+            release_volume(cx, &bdm, instance).await?;
+            cx.port.note(Note::Notification("volume.detach"));
+            return Ok(cx.call(BdmDestroy { id: bdm.id }).await?);
+        }
+        local_cleanup_bdm_volume(cx, &bdm, instance).await
+    });
     wrap_instance_event(cx, &instance.uuid, "api_detach_volume", body).await
 }
 

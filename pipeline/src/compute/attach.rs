@@ -36,7 +36,7 @@ pub(super) async fn attach_volume(
         wrap_instance_event(cx, instance, settle::EVENT, body).await
     });
     // A second copy of a message that is being worked on need not wait to be dropped.
-    let Some(_working) = Working::begin(cx, &volume) else { return Ok(()) };
+    let Some(_working) = Working::begin(cx, volume.as_str()) else { return Ok(()) };
     synchronized(cx, instance, body).await
 }
 

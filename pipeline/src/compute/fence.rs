@@ -39,7 +39,7 @@ pub(super) async fn detach_volume(
         result
     });
     // A second copy of a message that is being worked on need not wait to be dropped.
-    let Some(_working) = Working::begin(cx, volume) else { return Ok(()) };
+    let Some(_working) = Working::begin(cx, volume.as_str()) else { return Ok(()) };
     if cx.policy().instance_lock { synchronized(cx, instance, body).await } else { body.await }
 }
 
@@ -57,13 +57,13 @@ pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume:
 /// A message that this process works on, until it is dropped.
 pub(super) struct Working<'a> {
     process: &'a NovaProcess,
-    message: (VolumeId, RequestId),
+    message: (String, RequestId),
 }
 
 impl<'a> Working<'a> {
     /// None when it is worked on already.
-    pub(super) fn begin(cx: &Context<'a>, volume: &VolumeId) -> Option<Working<'a>> {
-        let message = (volume.clone(), cx.port.cx.request);
+    pub(super) fn begin(cx: &Context<'a>, what: &str) -> Option<Working<'a>> {
+        let message = (what.to_owned(), cx.port.cx.request);
         let process = cx.process;
         process.start_working(message.clone()).then_some(Working { process, message })
     }

@@ -19,7 +19,7 @@ use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
 use super::settle::{self, Settled};
-use super::{fence, journal, rollback};
+use super::{fence, journal, rollback, shelve};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
@@ -53,6 +53,9 @@ impl Pass<'_> {
         let cx = self.cx;
         let entries = journal::all(cx).await?;
         let mut servers = cx.call(InstancesByProject { project: None }).await?;
+        for server in servers.iter().filter(|s| s.host.is_none()) {
+            self.homeless(server).await;
+        }
         servers.retain(|s| s.host.as_ref() == Some(&cx.conf().host));
         for server in &servers {
             let mine = entries.iter().filter(|e| e.instance == server.uuid);
@@ -89,7 +92,25 @@ impl Pass<'_> {
                 cx.warning(format!("Volume {volume} is not reconciled: failed to {e}"));
             }
         }
+        let unfinished = cx.policy().shelve_resumes && shelve::is_unfinished(server);
+        // A message of it may be on its way.
+        if cx.process.seen_deserted(uuid.as_str(), unfinished) && unfinished {
+            shelve::resume(cx, uuid).await?;
+        }
         Ok(())
+    }
+
+    /// A server that no host has: whichever is first takes back an unshelve that got lost.
+    async fn homeless(&self, server: &Instance) {
+        let (cx, uuid) = (self.cx, &server.uuid);
+        let lost =
+            cx.policy().shelve_resumes && server.task_state.as_deref() == Some(shelve::UNSHELVING);
+        if cx.process.seen_deserted(uuid.as_str(), lost)
+            && lost
+            && let Err(e) = shelve::give_up_unshelve(cx, uuid).await
+        {
+            cx.warning(format!("Server {uuid} is not reconciled: failed to {e}"));
+        }
     }
 
     fn is_old(&self, intent: &Intent) -> bool {
@@ -99,7 +120,8 @@ impl Pass<'_> {
     /// `detaching` in two passes running, with neither intent nor entry.
     async fn is_deserted(&self, volume: &VolumeId) -> Result<bool, NovaError> {
         let status = volume_api::get(self.cx, volume, 0).await?.status;
-        let seen = self.cx.process.seen_deserted(volume, status == VolumeStatus::Detaching);
+        let seen =
+            self.cx.process.seen_deserted(volume.as_str(), status == VolumeStatus::Detaching);
         Ok(seen && status == VolumeStatus::Detaching)
     }
 

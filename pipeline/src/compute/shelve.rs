@@ -11,13 +11,16 @@ use std::pin::pin;
 use castoff_ports::InstanceId;
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{
-    Bdm, BdmSave, BdmUpdate, BdmsByInstance, InstanceSave, InstanceUpdate, VmState,
+    Bdm, BdmSave, BdmUpdate, BdmsByInstance, GetInstance, Instance, InstanceSave, InstanceUpdate,
+    VmState,
 };
 
 use super::block_device::convert_volume;
 use super::block_device_attach;
 use super::delete::save;
+use super::fence::Working;
 use super::manager::{instance_event, next_device_name, synchronized, wrap_instance_fault};
+use super::offload;
 use super::power::reverts_task_state;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -29,6 +32,8 @@ use crate::{virt, volume_api};
 pub(crate) const SHELVING_OFFLOADING: &str = "shelving_offloading";
 /// task_state of a server that is being shelved.
 pub(crate) const SHELVING: &str = "shelving";
+/// task_state of a server that is coming back, until a host has it.
+pub(crate) const UNSHELVING: &str = "unshelving";
 const SPAWNING: &str = "spawning";
 
 /// The manager's decorators and its lock around one of the three.
@@ -36,12 +41,69 @@ async fn guarded(
     cx: &Context<'_>,
     instance: &InstanceId,
     event: &'static str,
+    task_states: &[&str],
     body: impl Future<Output = Result<(), NovaError>>,
 ) -> Result<(), NovaError> {
+    if cx.policy().shelve_resumes {
+        return fenced(cx, instance, event, task_states, body).await;
+    }
     let body = pin!(synchronized(cx, instance, body));
     let body = pin!(wrap_instance_fault(cx, instance, body));
     let body = pin!(instance_event(cx, instance, event, body));
     reverts_task_state(cx, instance, body).await
+}
+
+/// The same, once a task: its state stands until it is carried out, by whomever.
+async fn fenced(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    event: &'static str,
+    task_states: &[&str],
+    body: impl Future<Output = Result<(), NovaError>>,
+) -> Result<(), NovaError> {
+    let body = pin!(async {
+        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+        let stands = server.task_state.is_some_and(|s| task_states.contains(&s.as_str()));
+        if !stands {
+            cx.warning(format!("Dropping a late or repeated message: {event} of {instance}"));
+            return Ok(());
+        }
+        let body = pin!(body);
+        let body = pin!(wrap_instance_fault(cx, instance, body));
+        instance_event(cx, instance, event, body).await
+    });
+    let Some(_working) = Working::begin(cx, instance.as_str()) else { return Ok(()) };
+    synchronized(cx, instance, body).await
+}
+
+/// Carries out the task that this server's state names; the caller has seen that nobody does.
+pub(super) async fn resume(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let body = pin!(async {
+        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+        let clean = server.vm_state != VmState::Paused;
+        match server.task_state.as_deref() {
+            Some(SHELVING) => do_shelve_instance(cx, instance, clean).await,
+            Some(SHELVING_OFFLOADING) => do_shelve_offload_instance(cx, instance, clean).await,
+            Some(SPAWNING) => take_up_unshelve(cx, instance).await.map(drop),
+            Some(_) | None => Ok(()),
+        }
+    });
+    synchronized(cx, instance, body).await
+}
+
+/// Whether a server of this host has a task that [`resume`] carries out.
+pub(super) fn is_unfinished(server: &Instance) -> bool {
+    let task = server.task_state.as_deref();
+    matches!(task, Some(SHELVING | SHELVING_OFFLOADING))
+        || task == Some(SPAWNING) && server.vm_state == VmState::ShelvedOffloaded
+}
+
+/// An unshelve that has reached no host is taken back: the user may ask again.
+pub(super) async fn give_up_unshelve(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    save_expecting(cx, instance, InstanceUpdate::task_state(None), &[UNSHELVING]).await
 }
 
 /// `shelve_instance(instance, image_id, clean_shutdown)`: off, and with `shelved_offload_time` of 0
@@ -52,21 +114,27 @@ pub(super) async fn shelve_instance(
     clean_shutdown: bool,
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.shelve_instance");
-    let body = pin!(async {
-        virt::driver::power_off(cx, instance, clean_shutdown).await?;
-        let offload = cx.conf().shelved_offload_time == 0;
-        let update = InstanceUpdate {
-            vm_state: Some(VmState::Shelved),
-            power_state: Some(Some(PowerState::Shutdown)),
-            ..InstanceUpdate::task_state(offload.then_some(SHELVING_OFFLOADING))
-        };
-        save_expecting(cx, instance, update, &[SHELVING]).await?;
-        if offload {
-            do_shelve_offload_instance(cx, instance, false).await?;
-        }
-        Ok(())
-    });
-    guarded(cx, instance, "compute_shelve_instance", body).await
+    let body = pin!(do_shelve_instance(cx, instance, clean_shutdown));
+    guarded(cx, instance, "compute_shelve_instance", &[SHELVING], body).await
+}
+
+async fn do_shelve_instance(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    clean_shutdown: bool,
+) -> Result<(), NovaError> {
+    virt::driver::power_off(cx, instance, clean_shutdown).await?;
+    let offload = cx.conf().shelved_offload_time == 0;
+    let update = InstanceUpdate {
+        vm_state: Some(VmState::Shelved),
+        power_state: Some(Some(PowerState::Shutdown)),
+        ..InstanceUpdate::task_state(offload.then_some(SHELVING_OFFLOADING))
+    };
+    save_expecting(cx, instance, update, &[SHELVING]).await?;
+    if offload {
+        do_shelve_offload_instance(cx, instance, false).await?;
+    }
+    Ok(())
 }
 
 /// `shelve_offload_instance(instance, clean_shutdown)`.
@@ -77,7 +145,8 @@ pub(super) async fn shelve_offload_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.shelve_offload_instance");
     let body = pin!(do_shelve_offload_instance(cx, instance, clean_shutdown));
-    guarded(cx, instance, "compute_shelve_offload_instance", body).await
+    let task_states = &[SHELVING, SHELVING_OFFLOADING];
+    guarded(cx, instance, "compute_shelve_offload_instance", task_states, body).await
 }
 
 /// `_shelve_offload_instance`: guest, host, cinder, and the row without a host last of all.
@@ -87,6 +156,10 @@ async fn do_shelve_offload_instance(
     clean_shutdown: bool,
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager._shelve_offload_instance");
+    if cx.policy().offload_confirms {
+        let task_states = &[SHELVING, SHELVING_OFFLOADING];
+        return offload::offload(cx, instance, clean_shutdown, task_states).await;
+    }
     let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
     virt::driver::power_off(cx, instance, clean_shutdown).await?;
     let connected: Vec<Bdm> =
@@ -137,6 +210,9 @@ pub(super) async fn unshelve_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.unshelve_instance");
     let body = pin!(async {
+        if cx.policy().shelve_resumes {
+            return unshelve_for_certain(cx, instance).await;
+        }
         save(cx, instance, InstanceUpdate::task_state(Some(SPAWNING))).await?;
         let volumes = prep_block_device(cx, instance).await?;
         let host = Some(Some(cx.conf().host.clone()));
@@ -150,13 +226,51 @@ pub(super) async fn unshelve_instance(
             forget_host(cx, instance).await?;
             return Err(e);
         }
-        let update = InstanceUpdate {
-            power_state: Some(Some(PowerState::Running)),
-            ..InstanceUpdate::vm_state(VmState::Active)
-        };
-        save_expecting(cx, instance, update, &[SPAWNING]).await
+        active(cx, instance).await
     });
-    guarded(cx, instance, "compute_unshelve_instance", body).await
+    guarded(cx, instance, "compute_unshelve_instance", &[UNSHELVING], body).await
+}
+
+async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let update = InstanceUpdate {
+        power_state: Some(Some(PowerState::Running)),
+        ..InstanceUpdate::vm_state(VmState::Active)
+    };
+    save_expecting(cx, instance, update, &[SPAWNING]).await
+}
+
+/// The server is this host's from the first write on: whoever finds it `spawning` here and nobody
+/// at it knows what to do.
+async fn unshelve_for_certain(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let host = Some(Some(cx.conf().host.clone()));
+    let update = InstanceUpdate { host, ..InstanceUpdate::task_state(Some(SPAWNING)) };
+    save_expecting(cx, instance, update, &[UNSHELVING]).await?;
+    let spawned = async {
+        let volumes = prep_block_device(cx, instance).await?;
+        virt::driver::spawn(cx, instance, volumes).await?;
+        active(cx, instance).await
+    };
+    let Err(e) = spawned.await else { return Ok(()) };
+    cx.error(format!("Instance failed to spawn: failed to {e}"));
+    match take_up_unshelve(cx, instance).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(e),
+        // The task_state stands: the reconciler asks again.
+        Err(again) => {
+            cx.error(format!("Server {instance} is left as it is: failed to {again}"));
+            Err(e)
+        }
+    }
+}
+
+/// A guest that runs has all its volumes, and is up; any other leaves the host again.
+async fn take_up_unshelve(cx: &Context<'_>, instance: &InstanceId) -> Result<bool, NovaError> {
+    if virt::driver::is_running(cx, instance).await? {
+        active(cx, instance).await?;
+        return Ok(true);
+    }
+    offload::offload(cx, instance, false, &[SPAWNING]).await?;
+    Ok(false)
 }
 
 /// `_prep_block_device`: device names for volumes that were attached meanwhile, then every volume
@@ -188,7 +302,7 @@ async fn forget_host(cx: &Context<'_>, instance: &InstanceId) -> Result<(), Nova
     save(cx, instance, InstanceUpdate { host: Some(None), ..InstanceUpdate::default() }).await
 }
 
-async fn save_expecting(
+pub(super) async fn save_expecting(
     cx: &Context<'_>,
     instance: &InstanceId,
     update: InstanceUpdate,

@@ -22,6 +22,8 @@ pub fn policy() -> Policy {
         attach_journal: true,
         failed_attach: FailedAttach::GuestDecides,
         create_lost_reply: LostReply::LookUp,
+        shelve_resumes: true,
+        offload_confirms: true,
         ..super::v2026_1::policy()
     }
 }

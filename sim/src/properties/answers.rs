@@ -3,7 +3,7 @@
 
 use castoff_model::World;
 use castoff_ports::novadb::VmState;
-use castoff_ports::plan::Fault;
+use castoff_ports::plan::{Fault, FaultKind};
 use castoff_ports::{Failure, Process, RequestId, SimTime};
 
 use super::{Checker, Watched};
@@ -118,12 +118,26 @@ fn cross_project(checker: &mut Checker, world: &World, now: SimTime, i: usize) {
     }
 }
 
-/// A fault on nova-api's or the client's way explains what nova-api answered afterwards.
+/// A fault on nova-api's or the client's way explains what nova-api answered afterwards. So does,
+/// to a request that nova-api had to ask nova-compute for (an attach is a call before it is a cast),
+/// one that struck it there, or nova-compute's death.
 pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
-    let explains = |f: &Fault| f.at.process != Process::NovaCompute;
-    if struck.iter().any(explains) {
+    let here = |f: &&Fault| f.at.process != Process::NovaCompute;
+    if struck.iter().any(|f| here(&f)) {
         checker.history.errors.clear();
     }
+    let calls = &checker.calls;
+    let asked = |request: RequestId| {
+        calls.iter().any(|c| (c.0, c.1, c.2) == (Process::NovaApi, request, "rpc::CallMethod"))
+    };
+    let there = |f: &Fault, request: RequestId| {
+        f.at.request == Some(request)
+            || matches!(f.strike, FaultKind::CrashBefore { .. } | FaultKind::CrashAfter { .. })
+    };
+    checker
+        .history
+        .errors
+        .retain(|(request, _)| !(asked(*request) && struck.iter().any(|f| there(f, *request))));
 }
 
 /// S19: answers of 5xx that no fault explains.

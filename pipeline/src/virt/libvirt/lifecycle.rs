@@ -35,6 +35,8 @@ pub enum Destroy {
     ForGood,
     /// `destroy_disks=False, destroy_secrets=False`: it comes back; an error of a volume is raised.
     ToComeBack,
+    /// For good, and for certain: no step is forced, and an error of a volume is raised.
+    Confirmed,
 }
 
 /// `destroy`: the guest, then its volumes on this host, then its config.
@@ -90,7 +92,7 @@ async fn cleanup(
     how: Destroy,
 ) -> Result<(), NovaError> {
     let disconnect = How {
-        force: cx.policy().destroy_forces_disconnect,
+        force: cx.policy().destroy_forces_disconnect && how != Destroy::Confirmed,
         keep_secret: how == Destroy::ToComeBack,
     };
     for bdm in volumes {
@@ -108,7 +110,7 @@ async fn cleanup(
                 "Ignoring Volume Error on vol {} during delete: failed to {e}",
                 bdm.volume_id
             )),
-            (Err(e), Destroy::ToComeBack) => return Err(e),
+            (Err(e), Destroy::ToComeBack | Destroy::Confirmed) => return Err(e),
         }
     }
     undefine(cx, instance).await
@@ -225,6 +227,10 @@ pub async fn spawn(
     };
     let Err(e) = body.await else { return Ok(()) };
     cx.error(format!("Failed to start libvirt guest: failed to {e}"));
+    if cx.policy().offload_confirms {
+        // Whoever takes the server from the host again does so for certain.
+        return Err(e);
+    }
     destroy(cx, instance, &volumes, Destroy::ForGood).await?;
     Err(e)
 }

@@ -1,0 +1,98 @@
+//! A server leaves its host, and nothing of its volumes stays there: begun again as often as it
+//! takes.
+//!
+//! nova ignores what the host answers and unmaps the volumes all the same; what is cut short leaves
+//! the server with a task that nobody carries out and an attachment that no BDM names. Here cinder
+//! says what this host may have connected (a BDM's connection_info may be an earlier export's, whose
+//! LUN is another volume's by now), the host has to have let go before cinder unmaps, and the row
+//! loses its host last of all.
+
+use castoff_ports::InstanceId;
+use castoff_ports::cinder::{Attachment, ConnectionInfo};
+use castoff_ports::libvirt::PowerState;
+use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate, BdmsByInstance, InstanceUpdate, VmState};
+
+use super::block_device::confirm_disconnect;
+use super::settle::unnamed_attachments;
+use super::shelve::save_expecting;
+use crate::context::Context;
+use crate::error::NovaError;
+use crate::virt::driver::Destroy;
+use crate::{virt, volume_api};
+
+/// Guest, host, cinder, row; the task must be one of these until the end.
+pub(super) async fn offload(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    clean_shutdown: bool,
+    task_states: &[&str],
+) -> Result<(), NovaError> {
+    let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    virt::driver::power_off(cx, instance, clean_shutdown).await?;
+    let mut rows = Vec::with_capacity(bdms.len());
+    let mut connected = Vec::with_capacity(bdms.len());
+    for bdm in &bdms {
+        let row = attachment_of(cx, bdm).await?;
+        if let Some(exported) = row.as_ref().and_then(|r| r.connection_info.as_ref()) {
+            let connection_info = Some(connection(bdm, exported));
+            connected.push(Bdm { connection_info, ..bdm.clone() });
+        }
+        rows.push(row);
+    }
+    virt::driver::destroy(cx, instance, &connected, Destroy::Confirmed).await?;
+    for info in connected.iter().filter_map(|b| b.connection_info.as_ref()) {
+        confirm_disconnect(cx, info).await?;
+    }
+    for (bdm, row) in bdms.iter().zip(rows) {
+        reserve(cx, instance, bdm, row).await?;
+    }
+    let update = InstanceUpdate {
+        power_state: Some(Some(PowerState::Shutdown)),
+        host: Some(None),
+        ..InstanceUpdate::vm_state(VmState::ShelvedOffloaded)
+    };
+    save_expecting(cx, instance, update, task_states).await
+}
+
+async fn attachment_of(cx: &Context<'_>, bdm: &Bdm) -> Result<Option<Attachment>, NovaError> {
+    let Some(id) = &bdm.attachment_id else { return Ok(None) };
+    match volume_api::attachment_get(cx, id).await {
+        Ok(row) => Ok(Some(row)),
+        Err(NovaError::VolumeAttachmentNotFound { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// How this host may have the volume: as cinder exports it now, and where the BDM tells of that
+/// export, by the device that nova was given.
+fn connection(bdm: &Bdm, exported: &ConnectionInfo) -> ConnectionInfo {
+    let same = |saved: &&ConnectionInfo| {
+        saved.data.target_iqn == exported.data.target_iqn
+            && saved.data.target_lun == exported.data.target_lun
+    };
+    match bdm.connection_info.as_ref().filter(same) {
+        Some(saved) => saved.clone(),
+        None => ConnectionInfo { serial: Some(bdm.volume_id.clone()), ..exported.clone() },
+    }
+}
+
+/// A new attachment that holds the volume for the server, then the old one goes with its export.
+/// Whatever an earlier attempt has left goes too.
+async fn reserve(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+    row: Option<Attachment>,
+) -> Result<(), NovaError> {
+    let volume_id = &bdm.volume_id;
+    if row.is_none_or(|r| r.connection_info.is_some()) {
+        // The other way round the volume would be free for a moment.
+        let new = volume_api::attachment_create(cx, volume_id, instance).await?.id;
+        let update = BdmUpdate { attachment_id: Some(new), ..BdmUpdate::default() };
+        cx.call(BdmSave { id: bdm.id, update }).await?;
+    }
+    for old in unnamed_attachments(cx, instance, volume_id, None).await? {
+        volume_api::attachment_delete(cx, &old).await?;
+    }
+    Ok(())
+}
