@@ -1,6 +1,7 @@
 //! Arguments, and the way from a subcommand to an exit code.
 
 mod ablate;
+mod ablation;
 mod bugs;
 mod conform;
 mod coverage;
@@ -143,8 +144,8 @@ struct AblateArgs {
     /// Only this bug, as N24 (may be given several times)
     #[arg(long, value_name = "ID", conflicts_with_all = ["policy", "field", "release"])]
     bug: Vec<String>,
-    /// Write the bugs into this file too, as Markdown
-    #[arg(long, value_name = "FILE", requires = "bugs")]
+    /// Write the results into this file too, as Markdown
+    #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// How everything else behaves [default: the policy's own]
     #[arg(long, value_name = "NAME")]

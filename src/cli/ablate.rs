@@ -1,6 +1,7 @@
 //! `castoff ablate`: each decision of a policy taken otherwise, and what then breaks.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::{jobs, seconds};
-use super::{AblateArgs, Exit, Format, Problem, select};
+use super::{AblateArgs, Exit, Format, Problem, ablation, select};
 
 /// Changes each field of the policy and prints what notices it.
 pub(super) fn ablate(args: &AblateArgs) -> Result<Exit, Problem> {
@@ -46,6 +47,10 @@ pub(super) fn ablate(args: &AblateArgs) -> Result<Exit, Problem> {
     let results = ablate.run();
     bar.finish_and_clear();
     let results = results?;
+    if let Some(path) = &args.markdown {
+        let document = ablation::markdown(&ablate, &results)?;
+        std::fs::write(path, document).map_err(|error| unwritten(path, &error))?;
+    }
     let text = match args.format {
         Format::Text => text(&ablate, &results, begun.elapsed())?,
         Format::Json => json(&ablate, &results)?,
@@ -53,6 +58,14 @@ pub(super) fn ablate(args: &AblateArgs) -> Result<Exit, Problem> {
     // A reader who went away has seen enough.
     let _ = writeln!(anstream::stdout(), "{text}");
     Ok(Exit::Fine)
+}
+
+/// A document that could not be written.
+pub(super) fn unwritten(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::usage(
+        format!("cannot write {}: {error}", path.display()),
+        "give a file in a folder that exists",
+    )
 }
 
 /// Shows how many of `what` are done.
@@ -77,7 +90,7 @@ pub(super) fn replay(cloud: &Cloud, noticed: &Noticed) -> Result<String, Problem
 }
 
 /// The command for a change that was noticed.
-fn command(ablate: &Ablate<'_>, result: &Ablated) -> Result<Option<String>, Problem> {
+pub(super) fn command(ablate: &Ablate<'_>, result: &Ablated) -> Result<Option<String>, Problem> {
     let (Ok(policy), Some(noticed)) = (&result.policy, &result.found.noticed) else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use castoff_sim::bugs::{self, Bug, HuntError, Hunted};
 use castoff_sim::hunt::{Hunt, Noticed};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::ablate::{bar, replay};
+use super::ablate::{bar, replay, unwritten};
 use super::run::{jobs, seconds};
 use super::{AblateArgs, Exit, Format, Problem, select};
 
@@ -28,12 +28,7 @@ pub(super) fn bugs(args: &AblateArgs) -> Result<Exit, Problem> {
         HuntError::Prepare(error) => error.into(),
     })?;
     if let Some(path) = &args.markdown {
-        std::fs::write(path, markdown(&hunted)?).map_err(|error| {
-            Problem::usage(
-                format!("cannot write {}: {error}", path.display()),
-                "give a file in a folder that exists",
-            )
-        })?;
+        std::fs::write(path, markdown(&hunted)?).map_err(|error| unwritten(path, &error))?;
     }
     let shown = match args.format {
         Format::Text => text(&hunted, begun.elapsed())?,
