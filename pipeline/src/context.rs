@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use castoff_ports::keystone::CreateToken;
 use castoff_ports::trace::Note;
-use castoff_ports::{Failure, Operation, Port, RequestId, Secret, SimTime};
+use castoff_ports::{BdmId, Failure, Operation, Port, RequestId, Secret, SimTime};
 
 use crate::conf::Conf;
 use crate::policy::Policy;
@@ -24,6 +24,8 @@ pub struct NovaProcess {
     deserted: RefCell<Vec<String>>,
     /// Messages that are being worked on: what of, and whose.
     working: RefCell<Vec<(String, RequestId)>>,
+    /// Rows whose `volume.detach` went out, until they are destroyed.
+    notified: RefCell<Vec<BdmId>>,
 }
 
 impl NovaProcess {
@@ -36,6 +38,7 @@ impl NovaProcess {
             manual_scan,
             deserted: RefCell::default(),
             working: RefCell::default(),
+            notified: RefCell::default(),
         }
     }
 
@@ -62,6 +65,21 @@ impl NovaProcess {
     /// The message is done with.
     pub(crate) fn stop_working(&self, message: &(String, RequestId)) {
         self.working.borrow_mut().retain(|m| m != message);
+    }
+
+    /// True the first time: this row's notification has not gone out yet.
+    pub(crate) fn notify_once(&self, bdm: BdmId) -> bool {
+        let mut notified = self.notified.borrow_mut();
+        let first = !notified.contains(&bdm);
+        if first {
+            notified.push(bdm);
+        }
+        first
+    }
+
+    /// The row is gone.
+    pub(crate) fn forget_notified(&self, bdm: BdmId) {
+        self.notified.borrow_mut().retain(|b| *b != bdm);
     }
 
     /// Takes note of whether a volume or a server looks deserted; true when it did the last time too.

@@ -75,6 +75,12 @@ pub enum NovaError {
         /// The server.
         instance: InstanceId,
     },
+    /// All is done but nova's own row; the reconciler ends it, and tells the user.
+    #[error("destroy the BDM of volume {volume}: it may still stand, needs to be gone")]
+    LeftToReconciler {
+        /// The volume.
+        volume: VolumeId,
+    },
     /// The volume's attachments do not name the server (check_detach).
     #[error("detach volume {volume}: cinder lists no attachment to server {instance}")]
     VolumeUnattached {
@@ -212,6 +218,7 @@ impl NovaError {
             NovaError::Forbidden { .. } => "Forbidden",
             NovaError::VolumeNotFound { .. } => "VolumeNotFound",
             NovaError::VolumeBDMNotFound { .. } => "VolumeBDMNotFound",
+            NovaError::LeftToReconciler { .. } => "LeftToReconciler",
             NovaError::VolumeUnattached { .. } => "VolumeUnattached",
             NovaError::VolumeAttachmentNotFound { .. } => "VolumeAttachmentNotFound",
             NovaError::InvalidVolume { .. } => "InvalidVolume",
@@ -266,6 +273,9 @@ impl NovaError {
             }
             NovaError::Forbidden { message } | NovaError::OverQuota { message } => message.clone(),
             NovaError::VolumeNotFound { volume } => format!("Volume {volume} could not be found."),
+            NovaError::LeftToReconciler { volume } => {
+                format!("The detach of volume {volume} is not finished yet.")
+            }
             NovaError::VolumeBDMNotFound { volume, .. } => {
                 format!("No volume Block Device Mapping with id {volume}.")
             }

@@ -259,7 +259,9 @@ pub struct Policy {
     /// Offloading a shelved server takes its volumes from the host in cinder too (nova bug
     /// 1547142).
     pub offload_terminates: bool,
-    /// A hard reboot disconnects every volume from the host before it connects it again.
+    /// A hard reboot disconnects every volume from the host before it connects it again. By force,
+    /// so a disk that cannot be deleted loses its session under it (S07), and a logout that fails
+    /// ends the reboot with neither disk nor guest (S08, L5); without it the connect finds the disk.
     pub reboot_disconnects: bool,
     /// Destroying a guest disconnects its volumes by force: on past every failing step.
     pub destroy_forces_disconnect: bool,

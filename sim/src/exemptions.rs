@@ -14,6 +14,8 @@ pub struct Exemption {
     pub property: &'static str,
     /// A kind of fault that the plan must have; none: whatever else goes wrong.
     pub fault: Option<&'static str>,
+    /// A request that a fault of the plan must strike, by its number; none: any.
+    pub request: Option<u32>,
     /// Whose duty it would be.
     pub owner: &'static str,
     /// What the pipeline takes for granted.
@@ -30,10 +32,14 @@ impl Exemption {
     }
 
     /// Whether it speaks of this property, broken by this plan.
-    fn covers_plan(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
+    pub fn covers_plan(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
+        let has = |f: &Fault| {
+            self.fault.is_none_or(|kind| f.strike.as_str() == kind)
+                && self.request.is_none_or(|r| f.at.request == Some(castoff_ports::RequestId(r)))
+        };
         (self.scenario == "*" || self.scenario == scenario)
             && self.property == property
-            && self.fault.is_none_or(|kind| plan.iter().any(|f| f.strike.as_str() == kind))
+            && (self.fault.is_none() && self.request.is_none() || plan.iter().any(has))
     }
 }
 
@@ -54,12 +60,24 @@ pub fn exempt_plan(
     all.find(|e| e.covers_plan(scenario, property, plan))
 }
 
+/// Whether all that a plan has broken is exempt.
+pub fn all_exempt<'a>(
+    policy: &str,
+    scenario: &str,
+    mut broken: impl Iterator<Item = &'a str>,
+    plan: &[Fault],
+) -> bool {
+    let covered = |property| HARDENED.iter().any(|e| e.covers_plan(scenario, property, plan));
+    policy == "hardened" && broken.all(covered)
+}
+
 /// All of them.
 pub const HARDENED: &[Exemption] = &[
     Exemption {
         scenario: "*",
         property: "S14",
         fault: Some("portals-down"),
+        request: None,
         owner: "storage network",
         assumption: "the portals are up when a guest keeps its disk: a rollback cannot mend them",
         plan: "nova-compute:host::JournalWrite#1@1:portals-down",
@@ -68,6 +86,7 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "detach-races-server-delete",
         property: "S10",
         fault: None,
+        request: None,
         owner: "nova, delete of a server",
         assumption: "deleting a server destroys its BDMs whatever cinder answers; the journal keeps the attachment, and the next pass deletes it",
         plan: "nova-compute:cinder::AttachmentDelete#1@1:tokens-expired",
@@ -76,8 +95,27 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "detach-races-volume-delete",
         property: "L3",
         fault: None,
+        request: None,
         owner: "the user",
         assumption: "a volume that is deleted as soon as it is available cannot be detached once more",
         plan: "",
+    },
+    Exemption {
+        scenario: "detach-races-hard-reboot",
+        property: "L3",
+        fault: None,
+        request: Some(2),
+        owner: "nova, reboot of a server",
+        assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
+        plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
+    },
+    Exemption {
+        scenario: "detach-races-soft-reboot",
+        property: "L3",
+        fault: None,
+        request: Some(2),
+        owner: "nova, reboot of a server",
+        assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
+        plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
     },
 ];

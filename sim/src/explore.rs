@@ -22,6 +22,7 @@ use castoff_ports::fault_space::faults_at;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_scenarios::{End, Scenario};
 
+use crate::exemptions::all_exempt;
 use crate::parallel::share;
 use crate::prepare::{PrepareError, Prepared};
 use crate::run::{self, BindingKind, Keep, RunReport};
@@ -70,6 +71,8 @@ pub struct Explored {
     pub ends: BTreeMap<(End, End), u64>,
     /// Plans that broke at least one property.
     pub broke: u64,
+    /// Those of them that broke only what is exempt.
+    pub exempt: u64,
     /// What was broken, with the smallest plan of each cause.
     pub causes: Causes,
     /// Operations of all runs.
@@ -100,6 +103,7 @@ impl Explored {
             *self.ends.entry(end).or_default() += n;
         }
         self.broke += other.broke;
+        self.exempt += other.exempt;
         self.causes.merge(other.causes);
         self.calls += other.calls;
         self.cancelled |= other.cancelled;
@@ -123,6 +127,7 @@ fn is_at(passed: &Passed, fault: &Fault) -> bool {
 /// One thread's means of trying plans.
 struct Trier<'a> {
     prepared: Rc<Prepared>,
+    ground: &'a Ground,
     seed: u64,
     depth: u8,
     out: Explored,
@@ -164,7 +169,13 @@ impl Trier<'_> {
             self.out.not_struck += 1;
         }
         *self.out.ends.entry((report.end, report.after_retry)).or_default() += 1;
-        self.out.broke += u64::from(!report.violations.is_empty());
+        if !report.violations.is_empty() {
+            let broken = report.violations.iter().map(|v| v.property.name);
+            let Ground { policy, scenario, .. } = self.ground;
+            let exempt = all_exempt(&policy.name, &scenario.name, broken, &plan.faults);
+            self.out.broke += 1;
+            self.out.exempt += u64::from(exempt);
+        }
         self.out.calls += report.calls;
         (self.progress)(1);
     }
@@ -206,7 +217,15 @@ impl Explore<'_> {
         let Ground { scenario, policy, release, seed, depth } = &self.ground;
         let prepared = Prepared::new(scenario, policy, release)?;
         let (seed, depth) = (*seed, *depth);
-        Ok(Trier { prepared, seed, depth, out: Explored::default(), progress: self.progress })
+        let ground = &self.ground;
+        Ok(Trier {
+            prepared,
+            ground,
+            seed,
+            depth,
+            out: Explored::default(),
+            progress: self.progress,
+        })
     }
 
     fn go_on(&self, trier: &mut Trier<'_>) -> bool {

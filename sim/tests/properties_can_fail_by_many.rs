@@ -11,7 +11,8 @@ use castoff_model::{Fact, Outcome};
 use castoff_ports::cinder;
 use castoff_ports::libvirt::{AttachDeviceFlags, GuestDisk};
 use castoff_ports::novadb::BdmCreate;
-use castoff_ports::{Process, RequestId, iscsi};
+use castoff_ports::rpc::{Cast, Method};
+use castoff_ports::{HostName, Process, RequestId, iscsi};
 use support::{Bed, DETACH, server, volume};
 
 const OTHER: RequestId = RequestId(2);
@@ -50,6 +51,36 @@ fn s12_another_works_on_the_server_between_two_steps_of_a_detach() {
     bed.must_as(Process::NovaCompute, OTHER, row);
     bed.bdm();
     bed.broke("S12");
+}
+
+fn queued(bed: &mut Bed) {
+    let (instance, volume_id) = (server(), volume());
+    let method = Method::DetachVolume { instance, volume_id, attachment_id: None };
+    let cast = Cast { server: HostName::new("compute-1"), method };
+    bed.must_as(Process::NovaApi, DETACH, cast);
+}
+
+#[test]
+fn s12_a_second_detach_begins_when_an_administrator_has_undone_the_first() {
+    let mut bed = Bed::new();
+    bed.attach_in_cinder();
+    bed.must(cinder::BeginDetaching { volume_id: volume() });
+    queued(&mut bed);
+    bed.must_as(Process::Client, OTHER, cinder::RollDetaching { volume_id: volume() });
+    bed.must_as(Process::NovaApi, OTHER, cinder::BeginDetaching { volume_id: volume() });
+    bed.broke("S12");
+}
+
+#[test]
+fn s12_a_second_detach_may_begin_when_the_first_has_rolled_back() {
+    let mut bed = Bed::new();
+    bed.attach_in_cinder();
+    bed.must(cinder::BeginDetaching { volume_id: volume() });
+    queued(&mut bed);
+    bed.must(cinder::RollDetaching { volume_id: volume() });
+    bed.must_as(Process::NovaApi, OTHER, cinder::BeginDetaching { volume_id: volume() });
+    let violations = bed.observer.violations();
+    assert!(violations.iter().all(|v| v.property.name != "S12"), "{violations:?}");
 }
 
 #[test]

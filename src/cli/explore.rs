@@ -134,6 +134,7 @@ fn text(results: &[(Ground, Explored)], all: bool) -> String {
     }
     let plans: u64 = results.iter().map(|(_, e)| e.total()).sum();
     let broke: u64 = results.iter().map(|(_, e)| e.broke).sum();
+    let exempt: u64 = results.iter().map(|(_, e)| e.exempt).sum();
     let wall: std::time::Duration = results.iter().map(|(_, e)| e.wall).sum();
     out.push_str(&format!(
         "\n{plans} plans, every one tried, in {} s: {}",
@@ -141,7 +142,7 @@ fn text(results: &[(Ground, Explored)], all: bool) -> String {
         if broke == 0 {
             "no property broken".to_owned()
         } else {
-            format!("{broke} broke a property")
+            format!("{broke} broke a property, {exempt} of them only what is exempt")
         }
     ));
     out
@@ -208,6 +209,7 @@ fn json(results: &[(Ground, Explored)]) -> String {
             "plans": explored.plans,
             "not_struck": explored.not_struck,
             "broke": explored.broke,
+            "exempt": explored.exempt,
             "by_property": explored.causes.by_property(),
             "causes": causes,
             "operations": explored.calls,

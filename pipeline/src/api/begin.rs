@@ -42,14 +42,17 @@ async fn look(
     let Ok(now) = volume_api::get(cx, volume, 0).await else { return Err(error) };
     let Ok(intents) = intent::of_volume(cx, instance, volume).await else { return Err(error) };
     let only_mine = intents.iter().all(|i| i.request == cx.port.cx.request);
-    match (now.status == VolumeStatus::Detaching && only_mine, unknown) {
-        (true, true) => {
+    match (now.status == VolumeStatus::Detaching, only_mine, unknown) {
+        (true, true, true) => {
             cx.warning(format!("os-begin_detaching of volume {volume} was not answered, but done"));
             Ok(())
         }
         // An earlier copy of this very request has begun: the intent is its own.
-        (true, false) => Err(error),
-        (false, _) => {
+        (true, true, false) => Err(error),
+        // Either may have begun. One that was refused takes its intent back, never one that was
+        // not answered: else the other would end what this one has begun (property S13).
+        (true, false, true) => Err(error),
+        (true, false, false) | (false, _, _) => {
             intent::clear(cx, instance, volume, cx.port.cx.request).await;
             Err(error)
         }

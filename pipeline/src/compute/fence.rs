@@ -8,7 +8,8 @@
 use std::pin::pin;
 
 use castoff_ports::journal::JournalStep;
-use castoff_ports::{AttachmentId, InstanceId, RequestId, VolumeId};
+use castoff_ports::novadb::BdmByVolumeAndInstance;
+use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, RequestId, VolumeId};
 
 use super::journal;
 use super::manager::{do_detach_volume, synchronized, wrap_instance_event, wrap_instance_fault};
@@ -27,6 +28,13 @@ pub(super) async fn detach_volume(
         let intents = intent::of_volume(cx, instance, volume).await?;
         if !intents.iter().any(|i| i.request == cx.port.cx.request) {
             cx.warning(format!("Dropping a late or repeated detach of volume {volume}"));
+            return Ok(());
+        }
+        // The reconciler was faster, and could not delete the row yet; its next pass does.
+        let lookup =
+            BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
+        if let Err(Failure::Refused(Refusal::NotFound { .. })) = cx.call(lookup).await {
+            cx.warning(format!("Dropping a late detach of volume {volume}: it is detached"));
             return Ok(());
         }
         let body = pin!(do_detach_volume(cx, instance, volume, attachment_id));

@@ -126,6 +126,9 @@ pub(crate) async fn instance_event<T>(
 ) -> Result<T, NovaError> {
     cx.call(EventStart { instance: instance.clone(), event: event.to_owned() }).await?;
     let outcome = body.await;
+    if matches!(outcome, Err(NovaError::LeftToReconciler { .. })) {
+        return outcome;
+    }
     let result = if outcome.is_ok() { EventResult::Success } else { EventResult::Error };
     cx.call(EventFinish { instance: instance.clone(), event: event.to_owned(), result }).await?;
     outcome
@@ -139,7 +142,7 @@ pub(super) async fn wrap_instance_fault<T>(
 ) -> Result<T, NovaError> {
     let outcome = body.await;
     if let Err(e) = &outcome
-        && !matches!(e, NovaError::InstanceNotFound { .. })
+        && !matches!(e, NovaError::InstanceNotFound { .. } | NovaError::LeftToReconciler { .. })
     {
         cx.error(format!("failed to {e}"));
         let fault = FaultCreate { instance: instance.clone(), message: e.format_message() };
@@ -202,8 +205,11 @@ pub(super) async fn do_detach_volume(
         if cx.policy().delete_stale_attachments {
             stale::delete_stale_attachments(cx, bdm).await?;
         }
-        cx.port.note(Note::Notification("volume.detach"));
-        // Without this entry a second attempt would send a second notification; no more than that.
+        // Whatever becomes of the entry, this process sends no second notification.
+        if !cx.policy().detach_journal || cx.process.notify_once(bdm.id) {
+            cx.port.note(Note::Notification("volume.detach"));
+        }
+        // Without this entry a restarted process would send one; no more than that.
         if let Err(e) = journal::write(cx, bdm, JournalStep::Unmapped).await {
             cx.warning(format!("Failed to {e}"));
         }
@@ -211,16 +217,22 @@ pub(super) async fn do_detach_volume(
     if !last {
         return Ok(());
     }
-    match cx.call(BdmDestroy { id: bdm.id }).await {
-        Err(e @ Failure::NoReply { .. }) if cx.policy().detach_journal => {
-            let (volume_id, instance) = (volume.clone(), instance.clone());
-            match cx.call(BdmByVolumeAndInstance { volume_id, instance }).await {
-                Err(Failure::Refused(Refusal::NotFound { .. })) => Ok(()),
-                Ok(_) | Err(_) => Err(e.into()),
-            }
-        }
-        other => Ok(other?),
+    let destroyed = cx.call(BdmDestroy { id: bdm.id }).await;
+    if !cx.policy().detach_journal {
+        return Ok(destroyed?);
     }
+    if let Err(e) = destroyed {
+        let lookup =
+            BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
+        let again = cx.call(lookup).await;
+        if !matches!(again, Err(Failure::Refused(Refusal::NotFound { .. }))) {
+            cx.warning(format!("The BDM of volume {volume} stays for now: failed to {e}"));
+            // The volume is detached, so an error would be a lie, and success not yet true.
+            return Err(NovaError::LeftToReconciler { volume: volume.clone() });
+        }
+    }
+    cx.process.forget_notified(bdm.id);
+    Ok(())
 }
 
 /// `ComputeManager.attach_volume`: locked in both generations; the BDM goes with any failure.

@@ -221,6 +221,10 @@ impl Pass<'_> {
             if let Some(attachment) = &entry.attachment_id {
                 volume_api::attachment_delete(cx, attachment).await?;
             }
+            if entry.step == JournalStep::Unmapped {
+                let port = self.in_the_name_of(entry.request);
+                tell(&Context::new(cx.process, &port), instance, true).await;
+            }
         }
         fence::finished(cx, instance, volume).await;
         Ok(())
@@ -350,6 +354,9 @@ impl Pass<'_> {
         let port = self.in_the_name_of(request);
         let cx = &Context::new(self.cx.process, &port);
         let result = do_detach_volume(cx, instance, volume, None).await;
+        if let Err(e @ NovaError::LeftToReconciler { .. }) = result {
+            return Err(e);
+        }
         tell(cx, instance, result.is_ok()).await;
         if result.is_ok() {
             fence::finished(cx, instance, volume).await;
@@ -387,8 +394,14 @@ async fn try_tell(
         let action = name.to_owned();
         cx.call(ActionStart { instance: instance.clone(), action }).await?;
     }
-    let started = action.is_some_and(|a| a.events.iter().any(|e| e.event == event));
-    if !started {
+    let known = action.and_then(|mut a| {
+        let at = a.events.iter().position(|e| e.event == event)?;
+        Some(a.events.swap_remove(at))
+    });
+    if known.as_ref().is_some_and(|e| e.finish_time.is_some()) {
+        return Ok(());
+    }
+    if known.is_none() {
         cx.call(EventStart { instance: instance.clone(), event: event.to_owned() }).await?;
     }
     let result = if ok { EventResult::Success } else { EventResult::Error };

@@ -27,6 +27,8 @@ pub(super) async fn if_guest_keeps_it(
         Ok(Some(disk)) => disk,
         Ok(None) => {
             cx.warning(format!("The guest let go of volume {} after all", bdm.volume_id));
+            // Its config may be what could not be changed: it would have the disk when it starts.
+            virt::driver::forget_config(cx, bdm, instance).await?;
             return journal::write(cx, bdm, JournalStep::Released).await;
         }
         Err(e) => {

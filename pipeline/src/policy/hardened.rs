@@ -24,6 +24,7 @@ pub fn policy() -> Policy {
         create_lost_reply: LostReply::LookUp,
         shelve_resumes: true,
         offload_confirms: true,
+        reboot_disconnects: false,
         ..super::v2026_1::policy()
     }
 }

@@ -78,6 +78,17 @@ pub async fn disk_of(
     }
 }
 
+/// Takes the disk out of the guest's persistent config, where an unplug could not.
+pub async fn forget_config(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => libvirt::rollback::forget_config(cx, bdm, instance).await,
+    }
+}
+
 /// Gives the disk back to the guest's persistent config, if that lost it.
 pub async fn restore_config(
     cx: &Context<'_>,

@@ -2,6 +2,7 @@
 
 use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::libvirt::PowerState;
 use castoff_ports::{SimTime, VolumeId};
 use castoff_scenarios::End;
 
@@ -18,7 +19,13 @@ pub(super) fn late_unplug_reconciled(checker: &mut Checker, world: &World, now: 
             disks.any(|d| d.volume == w.volume && d.instance == w.instance)
         };
         let bdm = || world.novadb.bdm(&w.volume, &w.instance).is_some();
-        if checker.progress[i].late && bdm() && !live() {
+        // A guest that is off has what its config says: it gets the disk back when it starts.
+        let off = || world.hypervisor.power(&w.instance) != Some(PowerState::Running);
+        let config = || {
+            let mut disks = world.hypervisor.config_disks(&w.instance).iter();
+            disks.any(|d| d.serial.as_ref() == Some(&w.volume))
+        };
+        if checker.progress[i].late && bdm() && !live() && !(off() && config()) {
             let text = format!(
                 "the guest let go of volume {} after {} had given up, and the BDM is still there",
                 w.volume, w.request

@@ -122,7 +122,7 @@ pub const CATALOGUE: &[Property] = &[
         "a volume is available only without attachments, in-use and detaching only with an attached one, reserved only with a reserved one";
         "no administrator has written the status; that one detach owns detaching is judged with S12"),
     property!("S12" Safety "DetachExclusion" [Pipeline, NovaApi]
-        "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work";
+        "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work and has not rolled its own back";
         "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other"),
     property!("S13" Safety "RollOwn" [Pipeline]
         "roll_detaching changes a status only that the same request has set";
@@ -153,7 +153,7 @@ pub const CATALOGUE: &[Property] = &[
         "nova's last step, the BDM, is none of cinder's"),
     property!("S22" Safety "Locks" [Pipeline]
         "locks are taken in the order server, multiattach volume, guard, connect_volume, portal, without a cycle, and whoever changes sessions or disks holds connect_volume alone";
-        "an in-process connect_volume is a lock while one process has it; what a dead process had begun is its own"),
+        "an in-process connect_volume is a lock while one process has it; what a dead process had begun is its own; two deliveries of one message are two workers which a lock's owner does not tell apart, so L8 judges these"),
     property!("S23" Safety "RetryMonotone" [Pipeline]
         "a second attempt with the faults off breaks none of S01 to S07, and ends detached or as the first one ended";
         "one retry by the same user"),
@@ -177,7 +177,7 @@ pub const CATALOGUE: &[Property] = &[
         "no administrator helps"),
     property!("L4" Liveness "LateUnplugReconciled" [Pipeline]
         "when the guest lets go after the detach has given up or died, the databases come to agree with it";
-        "judged when the faults have stopped and all is quiet, before anyone retries: no user is needed"),
+        "judged when the faults have stopped and all is quiet, before anyone retries: no user is needed; a guest that is off has the disks of its config"),
     property!("L5" Liveness "NoLeftover" [Pipeline]
         "at the end no detach, completed or abandoned, has left anything on the host or in one database alone";
         "S08 and S09 at the end, and the host's disks of a detach that nobody works on any more"),

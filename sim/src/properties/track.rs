@@ -65,6 +65,8 @@ pub(super) struct Retry {
 pub(super) struct History {
     /// Whose os-begin_detaching set `detaching`, the last one a volume.
     pub(super) owners: Vec<(VolumeId, RequestId)>,
+    /// Volumes that their owner has rolled back, until somebody begins again.
+    pub(super) rolled_back: Vec<VolumeId>,
     /// Volumes that were seen in a status other than in-use.
     pub(super) not_in_use: Vec<VolumeId>,
     /// Volumes whose state an administrator has written.

@@ -18,6 +18,15 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::VolumeStatus { volume, to: VolumeStatus::Detaching, .. } => {
             begins_once(checker, world, now, volume);
         }
+        Fact::VolumeStatus { volume, from: VolumeStatus::Detaching, to: VolumeStatus::InUse } => {
+            let own = |c: &castoff_model::Cause| {
+                c.operation == "cinder::RollDetaching"
+                    && checker.history.owner(volume) == Some(c.request)
+            };
+            if checker.cause.as_ref().is_some_and(own) {
+                checker.history.rolled_back.push(volume.clone());
+            }
+        }
         Fact::MessageQueued { request, .. } => {
             if let Some(i) = position(checker, *request) {
                 checker.progress[i].queued = true;
@@ -146,12 +155,15 @@ fn begins_once(checker: &mut Checker, world: &World, now: SimTime, volume: &Volu
         checker.progress[i].began = true;
     }
     let request = cause.request;
+    // All that is left to the first is to record how it ended.
+    let over = checker.history.rolled_back.contains(volume);
+    checker.history.rolled_back.retain(|v| v != volume);
     match checker.history.owners.iter_mut().find(|(v, _)| v == volume) {
         None => checker.history.owners.push((volume.clone(), request)),
         Some((_, owner)) => {
             let first = std::mem::replace(owner, request);
             let alive = world.broker.queued_requests().chain(world.broker.in_flight());
-            if first != request && alive.into_iter().any(|r| r == first) {
+            if first != request && !over && alive.into_iter().any(|r| r == first) {
                 let text = format!(
                     "{request} began to detach volume {volume}, and the worker of {first} is not done"
                 );

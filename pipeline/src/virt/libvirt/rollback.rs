@@ -38,6 +38,25 @@ async fn find(
     guest.get_disk(target, Some(&bdm.volume_id), inactive).await
 }
 
+/// Takes the disk out of the persistent config, if it is there.
+pub async fn forget_config(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    let guest = match get_guest(cx, instance).await {
+        Err(NovaError::InstanceNotFound { .. }) => return Ok(()),
+        other => other?,
+    };
+    if !guest.is_persistent().await? {
+        return Ok(());
+    }
+    match find(&guest, bdm, true).await? {
+        Some(disk) => guest.detach_device(disk, true, false).await,
+        None => Ok(()),
+    }
+}
+
 /// Adds the disk to the persistent config, unless it is there.
 pub async fn restore_config(
     cx: &Context<'_>,
