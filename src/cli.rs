@@ -5,6 +5,7 @@ mod ablation;
 mod bugs;
 mod conform;
 mod coverage;
+mod doctor;
 mod explore;
 mod findings;
 mod list;
@@ -74,6 +75,8 @@ enum Command {
     Conform(ConformArgs),
     /// Show the results of `conform` as JUnit XML, TAP or a page.
     Report(records::RecordsArgs),
+    /// Tell what this machine lacks for each job, or what nova.conf and cinder.conf make of a detach.
+    Doctor(doctor::DoctorArgs),
     /// Serve keystone, nova and cinder on loopback sockets, for OpenStack clients.
     Serve(ServeArgs),
 }
@@ -395,6 +398,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),
         Some(Command::Report(args)) => records::report(&args),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
     };
     match result {

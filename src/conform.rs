@@ -8,6 +8,7 @@
 pub mod html;
 pub mod junit;
 pub mod record;
+pub mod refine;
 pub mod tap;
 
 #[cfg(feature = "real")]

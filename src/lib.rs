@@ -28,4 +28,5 @@ pub fn scenario(name_or_path: &str) -> Suite {
 }
 
 pub mod conform;
+pub mod doctor;
 pub mod serve;

@@ -1,0 +1,142 @@
+//! The model refines itself, over seeds and names; every kind of difference is found where it is.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test that fails is a failed test")]
+
+use super::*;
+
+fn traced(scenario: &str, seed: u64) -> Vec<Event> {
+    let policy = Policy::named("2026.1").unwrap();
+    let release = Release::named("2026.1").unwrap();
+    let scenario = castoff_scenarios::resolve(scenario).unwrap();
+    let prepared = Prepared::new(&Arc::new(scenario), &policy, &release).unwrap();
+    let report = run::run(&prepared, BindingKind::Direct, seed, None, true);
+    detach_of(&report.events, RequestId(1))
+}
+
+fn model(scenario: &str) -> Model {
+    let policy = Policy::named("2026.1").unwrap();
+    let release = Release::named("2026.1").unwrap();
+    Model::of(&castoff_scenarios::resolve(scenario).unwrap(), &policy, &release).unwrap()
+}
+
+/// The host's trace: the model's with other names and at other times.
+fn elsewhere(mut events: Vec<Event>) -> Vec<Event> {
+    let renamed = |text: &mut String| {
+        for (from, to) in [
+            ("30d72547-9316-4c2a-84c9-6ebc30912e01", "ca570ff0-0000-4000-8000-000000000001"),
+            ("10.0.0.1", "192.168.7.9"),
+            ("sdb", "sdq"),
+            ("session1", "session44"),
+            ("compute-1", "rack-7"),
+        ] {
+            *text = text.replace(from, to);
+        }
+    };
+    for event in &mut events {
+        match &mut event.what {
+            What::Call { text, .. } | What::Reply { text, .. } => renamed(text),
+            What::State { .. } | What::Note { .. } | What::Fault { .. } | What::Verdict { .. } => {}
+        }
+    }
+    events
+}
+
+fn position(events: &[Event], wanted: &str, call: bool) -> usize {
+    let is = |e: &Event| match &e.what {
+        What::Call { operation, .. } => call && *operation == wanted,
+        What::Reply { operation, .. } => !call && *operation == wanted,
+        What::State { .. } | What::Note { .. } | What::Fault { .. } | What::Verdict { .. } => false,
+    };
+    events.iter().position(is).unwrap()
+}
+
+#[test]
+fn other_names_and_another_seed_make_no_difference() {
+    for scenario in ["healthy", "healthy-multipath"] {
+        let real = elsewhere(traced(scenario, 7));
+        let refinement = model(scenario).refine(&real);
+        assert_eq!(refinement.differences, [], "{scenario}");
+        assert!(refinement.compared > 40, "{}", refinement.compared);
+    }
+}
+
+#[test]
+fn a_call_that_one_side_lacks_is_one_difference() {
+    let model = traced("healthy", 0);
+    let mut real = elsewhere(model.clone());
+    let at = position(&real, "host::FlushBufs", true);
+    real.drain(at..=position(&real, "host::FlushBufs", false));
+    let lacks = refine(&real, &model);
+    assert_eq!(lacks.differences.len(), 1, "{:#?}", lacks.differences);
+    assert!(lacks.differences[0].at.ends_with("host::FlushBufs"));
+    assert_eq!(lacks.differences[0].real, "");
+    assert_eq!(lacks.differences[0].model, "blockdev --flushbufs /dev/<disk1>: exit 0");
+    let more = refine(&model, &real);
+    assert_eq!((more.differences.len(), more.differences[0].model.as_str()), (1, ""));
+}
+
+#[test]
+fn another_order_is_a_difference() {
+    let model = traced("healthy", 0);
+    let mut real = model.clone();
+    let logout = position(&real, "iscsi::Logout", true);
+    let update = position(&real, "iscsi::NodeUpdate", true);
+    real.swap(logout, update);
+    real.swap(logout + 1, update + 1);
+    assert_eq!(refine(&real, &model).unexplained().count(), 2);
+}
+
+#[test]
+fn another_outcome_is_a_difference_and_a_known_one_has_its_reason() {
+    let model = traced("healthy", 0);
+    let mut real = model.clone();
+    for (operation, told) in [
+        ("iscsi::Logout", "exit 10: iscsiadm: Could not logout"),
+        ("host::MultipathdShowStatus", "exit 127: multipathd: not found"),
+    ] {
+        let at = position(&real, operation, false);
+        let What::Reply { text, .. } = &mut real[at].what else { unreachable!() };
+        *text = told.to_owned();
+    }
+    let refinement = refine(&real, &model);
+    assert_eq!(refinement.differences.len(), 2, "{:#?}", refinement.differences);
+    let unexplained: Vec<&str> = refinement.unexplained().map(|d| d.real.as_str()).collect();
+    assert_eq!(unexplained, ["exit 10: iscsiadm: Could not logout"]);
+}
+
+#[test]
+fn a_refusal_is_no_answer_with_the_same_words() {
+    let model = traced("healthy", 0);
+    let mut real = model.clone();
+    let at = position(&real, "iscsi::Logout", false);
+    let What::Reply { ok, .. } = &mut real[at].what else { unreachable!() };
+    *ok = false;
+    assert!(refine(&real, &model).differences[0].real.starts_with("refused: exit 0"));
+}
+
+#[test]
+fn an_answer_that_takes_far_longer_than_the_model_allows_is_a_difference() {
+    let mut real = traced("healthy", 3);
+    let at = position(&real, "iscsi::Logout", false);
+    for event in real.iter_mut().filter(|e| e.who == "nova-compute") {
+        event.at = SimTime(event.at.0 * 2);
+    }
+    assert_eq!(model("healthy").refine(&real).differences, [], "twice as slow is a slow machine");
+    for event in &mut real[at..] {
+        event.at = event.at + Duration::from_secs(9);
+    }
+    let late = model("healthy").refine(&real).differences;
+    assert_eq!(late.len(), 1, "{late:#?}");
+    assert!(late[0].at.ends_with("iscsi::Logout") && late[0].real.starts_with("9."), "{late:?}");
+}
+
+#[test]
+fn what_the_user_asks_afterwards_is_no_part_of_a_detach() {
+    let events = traced("healthy", 0);
+    let asked = |e: &&Event| matches!(&e.what, What::Call { operation, .. } if operation.starts_with("nova::"));
+    assert_eq!(events.iter().filter(asked).count(), 0);
+    assert!(
+        events.iter().any(|e| e.who == "nova-api")
+            && events.iter().any(|e| e.who == "nova-compute")
+    );
+}
