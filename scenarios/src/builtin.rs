@@ -22,10 +22,13 @@ macro_rules! files {
 files![
     "healthy",
     "healthy-multipath",
+    "multipath-one-portal",
     "guest-lets-go-late",
     "guest-never-lets-go",
     "device-busy-on-the-host",
     "cinder-times-out",
+    "cinder-fails-for-good",
+    "cinder-unreachable-at-begin",
     "token-expires",
     "cast-lost",
     "compute-dies-before-disconnect",

@@ -16,13 +16,16 @@ use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep};
 
-const SCENARIOS: [&str; 23] = [
+const SCENARIOS: [&str; 26] = [
     "healthy",
     "healthy-multipath",
+    "multipath-one-portal",
     "guest-lets-go-late",
     "guest-never-lets-go",
     "device-busy-on-the-host",
     "cinder-times-out",
+    "cinder-fails-for-good",
+    "cinder-unreachable-at-begin",
     "token-expires",
     "cast-lost",
     "compute-dies-before-disconnect",
