@@ -39,6 +39,7 @@ mod rollback;
 mod settle;
 pub mod shelve;
 mod stale;
+mod tell;
 
 /// Runs one message, in the name of the user whose request it carries.
 ///

@@ -16,7 +16,7 @@ use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep};
 
 /// Scenario, the two faults, and what they once did.
-const BROKE: [(&str, &str, &str); 15] = [
+const BROKE: [(&str, &str, &str); 16] = [
     (
         "healthy",
         "nova-compute:novadb::BdmDestroy#1@1:reply-lost \
@@ -97,6 +97,12 @@ const BROKE: [(&str, &str, &str); 15] = [
         "detach-races-soft-reboot",
         "nova-compute:runtime::Lock#1@1:crash-before=36000 nova-api:rpc::Cast#1@2:duplicate=1000",
         "S22: two copies of a reboot were taken for one worker that waits for itself",
+    ),
+    (
+        "detach-races-hard-reboot",
+        "nova-compute:cinder::GetVolume#2@1:tokens-expired \
+         nova-compute:iscsi::Login#1@2:crash-after=36000",
+        "S08, L5: a reboot began to connect what cinder had let go of, and died",
     ),
     (
         "detach-races-hard-reboot",

@@ -53,6 +53,28 @@ pub(super) async fn begin(cx: &Context<'_>, bdm: &Bdm) -> Result<JournalStep, No
     Ok(JournalStep::Unplugging)
 }
 
+/// Without the rows whose disk a detach has taken from the guest: there is only the way forward.
+///
+/// nova connects whatever has a BDM, so a reboot logs in to a target whose volume cinder may have
+/// unmapped, and leaves what it finds there on the host (S08, L5).
+pub(super) async fn without_released(cx: &Context<'_>, mut bdms: Vec<Bdm>) -> Vec<Bdm> {
+    if !cx.policy().detach_journal {
+        return bdms;
+    }
+    match all(cx).await {
+        Ok(entries) => {
+            let released = |b: &Bdm| {
+                let mut mine = entries.iter().filter(|e| e.bdm == b.id);
+                mine.any(|e| e.step >= JournalStep::Released)
+            };
+            bdms.retain(|b| !released(b));
+        }
+        // begin() finds what this gives back.
+        Err(e) => cx.warning(format!("Every volume is connected: failed to {e}")),
+    }
+    bdms
+}
+
 /// While cinder has the attachment its LUN is this volume's. Afterwards the host may have another
 /// one's there, which is none of ours.
 async fn is_connected_again(cx: &Context<'_>, bdm: &Bdm) -> Result<bool, NovaError> {

@@ -12,6 +12,7 @@ use castoff_ports::{Failure, InstanceId, Refusal};
 
 use super::dangling::delete_dangling_bdms;
 use super::delete::save;
+use super::journal;
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
 use crate::context::Context;
 use crate::error::NovaError;
@@ -45,7 +46,7 @@ pub(super) async fn do_reboot_instance(
     }
     let started = if hard { "reboot_started_hard" } else { "reboot_started" };
     save(cx, instance, InstanceUpdate::task_state(Some(started))).await?;
-    let volumes = connectable(bdms);
+    let volumes = connectable(journal::without_released(cx, bdms).await);
     match virt::driver::reboot(cx, instance, volumes, hard).await {
         Ok(()) => active(cx, instance).await,
         Err(e) => {
@@ -62,7 +63,8 @@ pub(super) async fn do_reboot_instance(
 
 /// `_get_instance_block_device_info`: rows without a connection_info are left out.
 async fn block_device_info(cx: &Context<'_>, instance: &InstanceId) -> Result<Vec<Bdm>, NovaError> {
-    Ok(connectable(cx.call(BdmsByInstance { instance: instance.clone() }).await?))
+    let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    Ok(connectable(journal::without_released(cx, bdms).await))
 }
 
 fn connectable(mut bdms: Vec<Bdm>) -> Vec<Bdm> {

@@ -10,8 +10,7 @@ use std::pin::pin;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::journal::{JournalEntry, JournalStep};
 use castoff_ports::novadb::{
-    ActionStart, ActionsByInstance, Bdm, BdmByVolumeAndInstance, BdmsByInstance, BdmsByVolume,
-    EventFinish, EventResult, EventStart, Instance, InstancesByProject,
+    Bdm, BdmByVolumeAndInstance, BdmsByInstance, BdmsByVolume, Instance, InstancesByProject,
 };
 use castoff_ports::{Failure, InstanceId, Port, Refusal, RequestId, VolumeId};
 
@@ -19,14 +18,12 @@ use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
 use super::settle::{self, Settled};
+use super::tell::{tell, tell_of};
 use super::{fence, journal, rollback, shelve};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
 use crate::{virt, volume_api};
-
-/// The event by which a user learns of the end.
-const EVENT: &str = "compute_detach_volume";
 
 /// One pass over this host's servers. Its errors are logged: the next pass looks again.
 pub async fn reconcile(process: &NovaProcess, port: &Port) {
@@ -363,48 +360,4 @@ impl Pass<'_> {
         }
         result
     }
-}
-
-/// Writes into the request's action how it ended. One that shows an error keeps it: nova has no way
-/// to take it back.
-async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) {
-    tell_of(cx, instance, "detach_volume", EVENT, ok).await;
-}
-
-async fn tell_of(cx: &Context<'_>, instance: &InstanceId, action: &str, event: &str, ok: bool) {
-    if let Err(e) = try_tell(cx, instance, action, event, ok).await {
-        cx.warning(format!("The end of {action} is not recorded: failed to {e}"));
-    }
-}
-
-async fn try_tell(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-    name: &str,
-    event: &str,
-    ok: bool,
-) -> Result<(), NovaError> {
-    let actions = cx.call(ActionsByInstance { instance: instance.clone() }).await?;
-    let action = actions.into_iter().find(|a| a.request_id == cx.port.cx.request);
-    let shows_error = action.as_ref().is_some_and(|a| a.message.is_some());
-    if shows_error {
-        return Ok(());
-    }
-    if action.is_none() {
-        let action = name.to_owned();
-        cx.call(ActionStart { instance: instance.clone(), action }).await?;
-    }
-    let known = action.and_then(|mut a| {
-        let at = a.events.iter().position(|e| e.event == event)?;
-        Some(a.events.swap_remove(at))
-    });
-    if known.as_ref().is_some_and(|e| e.finish_time.is_some()) {
-        return Ok(());
-    }
-    if known.is_none() {
-        cx.call(EventStart { instance: instance.clone(), event: event.to_owned() }).await?;
-    }
-    let result = if ok { EventResult::Success } else { EventResult::Error };
-    let finish = EventFinish { instance: instance.clone(), event: event.to_owned(), result };
-    Ok(cx.call(finish).await?)
 }

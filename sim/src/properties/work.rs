@@ -70,7 +70,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::EventFinished { request, event, result, .. } if event == "compute_detach_volume" => {
             match result {
                 EventResult::Error => failure(checker, now, *request, "action event Error"),
-                EventResult::Success => success(checker, now, *request),
+                EventResult::Success => success(checker, world, now, *request),
             }
         }
         _ => {}
@@ -204,11 +204,14 @@ fn failure(checker: &mut Checker, now: SimTime, request: RequestId, what: &str) 
     }
 }
 
-fn success(checker: &mut Checker, now: SimTime, request: RequestId) {
+fn success(checker: &mut Checker, world: &World, now: SimTime, request: RequestId) {
     let Some(i) = position(checker, request) else { return };
     let progress = &checker.progress[i];
+    let w = &checker.watched[i];
+    // The row of a volume that cinder has let go of may be destroyed by a reboot as dangling.
+    let detached = progress.destroyed || world.novadb.bdm(&w.volume, &w.instance).is_none();
     // An attempt that failed before and was recorded so does not matter: this one went through.
-    if !progress.destroyed || progress.notified == 0 {
+    if !detached || progress.notified == 0 {
         let text = format!("{request}: action event Success, and the volume is not detached");
         checker.broken("S26", now, text);
     }
