@@ -11,7 +11,7 @@
 //! - `fence`, `journal`, `rollback`: a cast counts once; how far it came; giving everything back.
 //! - `attach`, `settle`: the same for an attach: a cast counts once; finished or undone.
 //! - `stale`: attachments of cinder that no BDM names.
-//! - [`mod@reconcile`]: takes up what was left unfinished, where the policy has it.
+//! - [`mod@reconcile`]: takes up what was left unfinished, where the policy has it, and `tell`s.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
 
 use castoff_ports::{Port, rpc};

@@ -319,6 +319,10 @@ pub struct Policy {
     /// How an unknown outcome of an attachment's creation is settled: asking again makes a second
     /// one, and nobody deletes the first (A2).
     pub create_lost_reply: LostReply,
+    /// A volume that cinder has taken away from a server and given free, while the server has it,
+    /// is detached (os-reset_status, nova bug 2019078: a reboot destroys the BDM): the next server
+    /// that gets it would write beside the first (property S06).
+    pub detaches_lost_volumes: bool,
     /// The task_state of a server that is shelved or unshelved is its intent: nova-compute acts on
     /// a cast only while it stands, and takes it up where nobody has (`_init_instance`
     /// knows no task_state of these: the server keeps it, and every detach is refused with 409).

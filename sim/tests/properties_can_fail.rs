@@ -11,6 +11,7 @@ use castoff_model::Fact;
 use castoff_ports::cinder::{self, VolumeStatus};
 use castoff_ports::libvirt::{SecretDefine, SecretUndefine};
 use castoff_ports::novadb::{BdmCreate, BdmDestroy, BdmSave, BdmUpdate, EventResult};
+use castoff_ports::plan::{Fault, FaultKind, FaultPoint};
 use castoff_ports::{
     Auth, Call, CallCx, Failure, Process, Refusal, RequestId, VolumeId, host, iscsi, novadb,
 };
@@ -219,6 +220,30 @@ fn s19_a_detach_is_refused_without_its_reason_and_an_error_is_explained_by_a_fau
         bed.observer.answered(&bed.world, bed.now, DETACH, &Err(refusal));
         bed.observer.settled(&bed.world, bed.now);
         bed.broke("S19");
+    }
+}
+
+#[test]
+fn s19_the_death_of_nova_compute_explains_the_error_of_an_attach_alone() {
+    let at = FaultPoint {
+        process: Process::NovaCompute,
+        operation: "cinder::GetVolume".to_owned(),
+        nth: 1,
+        request: Some(DETACH),
+    };
+    let strike = FaultKind::CrashBefore { restart_after_ms: None };
+    let death = Fault { at, strike, policies: Vec::new() };
+    let attach = RequestId(77);
+    for (request, struck, explained) in
+        [(attach, true, true), (attach, false, false), (DETACH, true, false)]
+    {
+        let mut bed = Bed::new();
+        let refusal = Failure::from(Refusal::http(500, "no"));
+        bed.observer.answered(&bed.world, bed.now, request, &Err(refusal));
+        bed.observer.struck(if struck { std::slice::from_ref(&death) } else { &[] });
+        bed.observer.settled(&bed.world, bed.now);
+        let broken = bed.observer.violations().iter().any(|v| v.property.name == "S19");
+        assert_eq!(broken, !explained, "{request} {struck}");
     }
 }
 

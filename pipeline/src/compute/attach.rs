@@ -33,7 +33,7 @@ pub(super) async fn attach_volume(
         }
         let body = pin!(attach_or_settle(cx, instance, bdm));
         let body = pin!(wrap_instance_fault(cx, instance, body));
-        wrap_instance_event(cx, instance, settle::EVENT, body).await
+        wrap_instance_event(cx, instance, "compute_attach_volume", body).await
     });
     // A second copy of a message that is being worked on need not wait to be dropped.
     let Some(_working) = Working::begin(cx, volume.as_str()) else { return Ok(()) };

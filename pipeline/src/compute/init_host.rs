@@ -78,6 +78,12 @@ async fn init_instance(cx: &Context<'_>, server: &Instance) -> Result<(), NovaEr
     let uuid = &server.uuid;
     match unfinished(server) {
         Unfinished::Nothing => Ok(()),
+        // The reconciler takes it back to where it came from.
+        Unfinished::Building
+            if cx.policy().shelve_resumes && super::shelve::is_unfinished(server) =>
+        {
+            Ok(())
+        }
         Unfinished::Building => save(cx, uuid, InstanceUpdate::vm_state(VmState::Error)).await,
         Unfinished::Deleting => {
             cx.warning(format!("Service started deleting the instance {uuid} during the previous run, but did not finish. Restarting the deletion now."));

@@ -7,7 +7,7 @@
 
 use std::pin::pin;
 
-use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::cinder::{Volume, VolumeStatus};
 use castoff_ports::journal::{JournalEntry, JournalStep};
 use castoff_ports::novadb::{
     Bdm, BdmByVolumeAndInstance, BdmsByInstance, BdmsByVolume, Instance, InstancesByProject,
@@ -77,8 +77,8 @@ impl Pass<'_> {
         volumes.extend(old.map(|i| i.volume.clone()));
         for bdm in cx.call(BdmsByInstance { instance: uuid.clone() }).await? {
             let known = volumes.contains(&bdm.volume_id)
-                || intents.iter().any(|i| i.volume == bdm.volume_id);
-            if !known && self.is_deserted(&bdm.volume_id).await? {
+                || intents.iter().chain(&attaches).any(|i| i.volume == bdm.volume_id);
+            if !known && self.is_deserted(&bdm).await? {
                 volumes.push(bdm.volume_id);
             }
         }
@@ -114,12 +114,21 @@ impl Pass<'_> {
         self.cx.port.now().since(intent.since) >= self.grace
     }
 
-    /// `detaching` in two passes running, with neither intent nor entry.
-    async fn is_deserted(&self, volume: &VolumeId) -> Result<bool, NovaError> {
-        let status = volume_api::get(self.cx, volume, 0).await?.status;
-        let seen =
-            self.cx.process.seen_deserted(volume.as_str(), status == VolumeStatus::Detaching);
-        Ok(seen && status == VolumeStatus::Detaching)
+    /// `detaching`, or taken from this server and given free, in two passes running, with neither
+    /// intent nor entry.
+    async fn is_deserted(&self, bdm: &Bdm) -> Result<bool, NovaError> {
+        let volume = volume_api::get(self.cx, &bdm.volume_id, 0).await?;
+        let deserted = volume.status == VolumeStatus::Detaching || self.is_lost(&volume, bdm);
+        let seen = self.cx.process.seen_deserted(bdm.volume_id.as_str(), deserted);
+        Ok(seen && deserted)
+    }
+
+    /// Anybody may have the volume, and this server has it.
+    fn is_lost(&self, volume: &Volume, bdm: &Bdm) -> bool {
+        self.cx.policy().detaches_lost_volumes
+            && volume.status == VolumeStatus::Available
+            && bdm.attachment_id.is_some()
+            && volume.attachments.is_empty()
     }
 
     async fn volume(&self, instance: &InstanceId, volume: &VolumeId) -> Result<(), NovaError> {
@@ -164,6 +173,7 @@ impl Pass<'_> {
         let gone = row
             .as_ref()
             .is_none_or(|v| bdm.attachment_id.is_some() && v.status == VolumeStatus::Available);
+        let lost = row.as_ref().is_some_and(|v| self.is_lost(v, &bdm));
         let status = row.map_or(VolumeStatus::Available, |v| v.status);
         let entry = match entry {
             // The volume has been attached anew: the entry tells of an earlier row.
@@ -178,6 +188,8 @@ impl Pass<'_> {
             None if gone && !intents.is_empty() => {
                 self.carry_out(instance, volume, intents[0].request).await
             }
+            // Nobody has asked for it: it is done in nobody's name.
+            None if lost => self.carry_out(instance, volume, cx.port.cx.request).await,
             None => self.without_entry(instance, volume, &intents, status).await,
             Some(e) => self.resume(instance, &bdm, &e, &intents, status).await,
         }
@@ -193,7 +205,14 @@ impl Pass<'_> {
         let port = self.in_the_name_of(request);
         let cx = &Context::new(self.cx.process, &port);
         let settled = settle::settle(cx, instance, volume).await?;
-        tell_of(cx, instance, "attach_volume", settle::EVENT, settled == Settled::Attached).await;
+        tell_of(
+            cx,
+            instance,
+            "attach_volume",
+            "compute_attach_volume",
+            settled == Settled::Attached,
+        )
+        .await;
         Ok(())
     }
 

@@ -21,9 +21,6 @@ use crate::error::NovaError;
 use crate::intent::{self, Task};
 use crate::{virt, volume_api};
 
-/// The event by which a user learns of the end of an attach.
-pub(super) const EVENT: &str = "compute_attach_volume";
-
 /// How an attach was settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {

@@ -22,6 +22,7 @@ pub fn policy() -> Policy {
         attach_journal: true,
         failed_attach: FailedAttach::GuestDecides,
         create_lost_reply: LostReply::LookUp,
+        detaches_lost_volumes: true,
         shelve_resumes: true,
         offload_confirms: true,
         reboot_disconnects: false,

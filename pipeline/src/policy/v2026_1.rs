@@ -69,6 +69,7 @@ pub fn policy() -> Policy {
         attach_journal: false,
         failed_attach: FailedAttach::EachStep,
         create_lost_reply: LostReply::Repeat,
+        detaches_lost_volumes: false,
         shelve_resumes: false,
         offload_confirms: false,
     }

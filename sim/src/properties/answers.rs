@@ -118,18 +118,16 @@ fn cross_project(checker: &mut Checker, world: &World, now: SimTime, i: usize) {
     }
 }
 
-/// A fault on nova-api's or the client's way explains what nova-api answered afterwards. So does,
-/// to a request that nova-api had to ask nova-compute for (an attach is a call before it is a cast),
-/// one that struck it there, or nova-compute's death.
+/// A fault on nova-api's or the client's way explains what nova-api answered afterwards. A detach
+/// is a cast and needs nobody else; an attach is a call before it is a cast, so what struck it in
+/// nova-compute, and nova-compute's death, explain it too.
 pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
     let here = |f: &&Fault| f.at.process != Process::NovaCompute;
     if struck.iter().any(|f| here(&f)) {
         checker.history.errors.clear();
     }
-    let calls = &checker.calls;
-    let asked = |request: RequestId| {
-        calls.iter().any(|c| (c.0, c.1, c.2) == (Process::NovaApi, request, "rpc::CallMethod"))
-    };
+    let watched = &checker.watched;
+    let asked = |request: RequestId| !watched.iter().any(|w| w.request == request);
     let there = |f: &Fault, request: RequestId| {
         f.at.request == Some(request)
             || matches!(f.strike, FaultKind::CrashBefore { .. } | FaultKind::CrashAfter { .. })
