@@ -8,7 +8,7 @@
 //! loses its host last of all.
 
 use castoff_ports::InstanceId;
-use castoff_ports::cinder::{Attachment, ConnectionInfo};
+use castoff_ports::cinder::{AttachStatus, Attachment, ConnectionInfo};
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate, BdmsByInstance, InstanceUpdate, VmState};
 
@@ -85,7 +85,12 @@ async fn reserve(
     row: Option<Attachment>,
 ) -> Result<(), NovaError> {
     let volume_id = &bdm.volume_id;
+    let status = row.as_ref().map(|r| r.status);
     if row.is_none_or(|r| r.connection_info.is_some()) {
+        // cinder reserves beside an attachment that is complete, and not beside one under way.
+        if let (Some(AttachStatus::Attaching), Some(id)) = (status, &bdm.attachment_id) {
+            volume_api::attachment_complete(cx, id).await?;
+        }
         // The other way round the volume would be free for a moment.
         let new = volume_api::attachment_create(cx, volume_id, instance).await?.id;
         let update = BdmUpdate { attachment_id: Some(new), ..BdmUpdate::default() };
