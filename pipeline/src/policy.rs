@@ -13,9 +13,12 @@ use castoff_ports::runtime::LockScope;
 use serde::{Deserialize, Serialize};
 
 pub mod change;
+mod failures;
 pub mod hardened;
 pub mod pike;
 pub mod v2026_1;
+
+pub use failures::{FailedAttach, FailedLook, LostReply, Rollback};
 
 /// How the guest is made to let go of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,48 +125,6 @@ pub enum RemovalWait {
         /// Milliseconds between two looks.
         interval_ms: u32,
     },
-}
-
-/// What nova-api makes of an os-begin_detaching that was not answered, or with 500 or 504.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LostReply {
-    /// cinderclient asks again, and is refused with what it has done itself (F06).
-    Repeat,
-    /// Looks at the volume before it says anything.
-    LookUp,
-}
-
-/// When a failed detach is rolled back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rollback {
-    /// Whenever guest or host fail: the volume may be `in-use` with nothing left of it (S14).
-    AnyFailure,
-    /// Only while the guest is known to have the disk, and its config is given back too; once the
-    /// guest has let go there is only the way forward.
-    DiskInGuest,
-}
-
-/// What a failed attach takes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailedAttach {
-    /// Each step what it has done itself, whether the guest has the disk or not (A4): the LUN may
-    /// be unmapped under it, and what cannot be taken back stays for ever.
-    EachStep,
-    /// The guest decides: if it has the disk the attach is finished, and all is taken back if not.
-    GuestDecides,
-}
-
-/// What nova makes of a look that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailedLook {
-    /// What was looked for is not there.
-    NotThere,
-    /// Nothing is known, which is an error.
-    Error,
 }
 
 /// Every decision of the pipeline.
@@ -327,6 +288,10 @@ pub struct Policy {
     /// a cast only while it stands, and takes it up where nobody has (`_init_instance`
     /// knows no task_state of these: the server keeps it, and every detach is refused with 409).
     pub shelve_resumes: bool,
+    /// A server that is deleted goes when the host has let go of its volumes and cinder has deleted
+    /// their attachments. Until then it is `deleting`, and taken up again (nova swallows every
+    /// error of both: properties S02 and S10).
+    pub delete_confirms: bool,
     /// A server leaves its host only when the host has let go of its volumes, and a volume leaves
     /// an offloaded server only when cinder has (nova bug 1547142; properties S02, S10 and S26).
     pub offload_confirms: bool,

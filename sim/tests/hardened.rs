@@ -1,6 +1,4 @@
 //! `hardened` holds every property under every single fault, at every point of these scenarios.
-//!
-//! Scenarios in which somebody attaches are not among them: attach has no journal yet.
 
 // A helper of a test that fails is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -16,7 +14,7 @@ use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep};
 
-const SCENARIOS: [&str; 26] = [
+const SCENARIOS: [&str; 31] = [
     "healthy",
     "healthy-multipath",
     "multipath-one-portal",
@@ -43,6 +41,11 @@ const SCENARIOS: [&str; 26] = [
     "encrypted-volume",
     "other-volume-of-the-target",
     "multipath-one-path-lost",
+    "detach-races-attach",
+    "freed-lun-given-away",
+    "detach-from-shelved-server",
+    "detach-after-unshelve",
+    "detach-races-reset-status",
 ];
 
 fn explored(policy: &str, scenario: &str) -> Explored {

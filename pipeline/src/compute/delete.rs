@@ -9,13 +9,15 @@ use std::pin::pin;
 
 use castoff_ports::journal::JournalStep;
 use castoff_ports::libvirt::PowerState;
-use castoff_ports::novadb::{Bdm, InstanceDestroy, InstanceSave, InstanceUpdate, VmState};
+use castoff_ports::novadb::{
+    Bdm, BdmsByInstance, Instance, InstanceDestroy, InstanceSave, InstanceUpdate, VmState,
+};
 use castoff_ports::runtime::LockScope;
 use castoff_ports::{InstanceId, VolumeId};
 use futures::future::LocalBoxFuture;
 
-use super::journal;
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
+use super::{journal, offload};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::VolumeApi;
@@ -35,6 +37,10 @@ pub(super) async fn terminate_instance(
             Err(NovaError::InstanceNotFound { .. }) => Ok(()),
             other => other,
         };
+        if cx.policy().delete_confirms {
+            // The task_state stands: the reconciler takes it up.
+            return deleted;
+        }
         if let Err(e) = &deleted {
             cx.error(format!("Setting instance vm_state to ERROR: failed to {e}"));
             save(cx, instance, InstanceUpdate::vm_state(VmState::Error)).await?;
@@ -44,6 +50,20 @@ pub(super) async fn terminate_instance(
     let body = pin!(synchronized(cx, instance, body));
     let body = pin!(wrap_instance_fault(cx, instance, body));
     instance_event(cx, instance, "compute_terminate_instance", body).await
+}
+
+/// Deletes a server whose delete was cut short; the caller has seen that nobody does.
+pub(super) async fn resume(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let body = pin!(async {
+        let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+        delete_instance(cx, instance, bdms).await
+    });
+    synchronized(cx, instance, body).await
+}
+
+/// Whether this server's delete is not at its end.
+pub(super) fn is_unfinished(server: &Instance) -> bool {
+    server.task_state.as_deref() == Some("deleting")
 }
 
 /// `_delete_instance`; the row of the server goes last, and every BDM with it.
@@ -61,7 +81,11 @@ pub(super) async fn delete_instance(
     let doomed: Vec<VolumeId> =
         bdms.iter().filter(|b| b.delete_on_termination).map(|b| b.volume_id.clone()).collect();
     let body = pin!(async {
-        shutdown_instance(cx, instance, bdms).await?;
+        if cx.policy().delete_confirms {
+            offload::release(cx, instance).await?;
+        } else {
+            shutdown_instance(cx, instance, bdms).await?;
+        }
         cleanup_volumes(cx, &doomed).await;
         let power_state = Some(None::<PowerState>);
         let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Deleted) };

@@ -1,4 +1,4 @@
-//! A server leaves its host, and nothing of its volumes stays there: begun again as often as it
+//! A server leaves its host, or goes for good, and nothing of its volumes stays there: begun again as often as it
 //! takes.
 //!
 //! nova ignores what the host answers and unmaps the volumes all the same; what is cut short leaves
@@ -29,9 +29,39 @@ pub(super) async fn offload(
 ) -> Result<(), NovaError> {
     let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
     virt::driver::power_off(cx, instance, clean_shutdown).await?;
+    let rows = leave_host(cx, instance, &bdms).await?;
+    for (bdm, row) in bdms.iter().zip(rows) {
+        reserve(cx, instance, bdm, row).await?;
+    }
+    let update = InstanceUpdate {
+        power_state: Some(Some(PowerState::Shutdown)),
+        host: Some(None),
+        ..InstanceUpdate::vm_state(VmState::ShelvedOffloaded)
+    };
+    save_expecting(cx, instance, update, task_states).await
+}
+
+/// The volumes of a server that is deleted: nobody has anything of them any more.
+pub(super) async fn release(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    leave_host(cx, instance, &bdms).await?;
+    for bdm in &bdms {
+        for id in unnamed_attachments(cx, instance, &bdm.volume_id, Some(bdm)).await? {
+            volume_api::attachment_delete(cx, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The guest is killed and the host lets go; answers with cinder's attachments, in the BDMs' order.
+async fn leave_host(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdms: &[Bdm],
+) -> Result<Vec<Option<Attachment>>, NovaError> {
     let mut rows = Vec::with_capacity(bdms.len());
     let mut connected = Vec::with_capacity(bdms.len());
-    for bdm in &bdms {
+    for bdm in bdms {
         let row = attachment_of(cx, bdm).await?;
         if let Some(exported) = row.as_ref().and_then(|r| r.connection_info.as_ref()) {
             let connection_info = Some(connection(bdm, exported));
@@ -43,15 +73,7 @@ pub(super) async fn offload(
     for info in connected.iter().filter_map(|b| b.connection_info.as_ref()) {
         confirm_disconnect(cx, info).await?;
     }
-    for (bdm, row) in bdms.iter().zip(rows) {
-        reserve(cx, instance, bdm, row).await?;
-    }
-    let update = InstanceUpdate {
-        power_state: Some(Some(PowerState::Shutdown)),
-        host: Some(None),
-        ..InstanceUpdate::vm_state(VmState::ShelvedOffloaded)
-    };
-    save_expecting(cx, instance, update, task_states).await
+    Ok(rows)
 }
 
 async fn attachment_of(cx: &Context<'_>, bdm: &Bdm) -> Result<Option<Attachment>, NovaError> {

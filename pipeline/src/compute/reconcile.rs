@@ -19,7 +19,7 @@ use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
 use super::settle::{self, Settled};
 use super::tell::{tell, tell_of};
-use super::{fence, journal, rollback, shelve};
+use super::{delete, fence, journal, rollback, shelve};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
@@ -89,12 +89,15 @@ impl Pass<'_> {
                 cx.warning(format!("Volume {volume} is not reconciled: failed to {e}"));
             }
         }
-        let unfinished = cx.policy().shelve_resumes && shelve::is_unfinished(server);
+        let shelves = cx.policy().shelve_resumes && shelve::is_unfinished(server);
+        let deletes = cx.policy().delete_confirms && delete::is_unfinished(server);
         // A message of it may be on its way.
-        if cx.process.seen_deserted(uuid.as_str(), unfinished) && unfinished {
-            shelve::resume(cx, uuid).await?;
+        let seen = cx.process.seen_deserted(uuid.as_str(), shelves || deletes);
+        match (seen, shelves, deletes) {
+            (true, true, _) => shelve::resume(cx, uuid).await,
+            (true, false, true) => delete::resume(cx, uuid).await,
+            (true, false, false) | (false, _, _) => Ok(()),
         }
-        Ok(())
     }
 
     /// A server that no host has: whichever is first takes back an unshelve that got lost.
@@ -142,7 +145,10 @@ impl Pass<'_> {
         let (intents, attaches) = intent::both_of_volume(cx, instance, volume).await?;
         let cut_short = entry.as_ref().filter(|e| e.step == JournalStep::Attaching);
         if cut_short.is_some() || !attaches.is_empty() {
-            if cut_short.is_none() && !attaches.iter().all(|i| self.is_old(i)) {
+            // Another request's cast may be on its way.
+            let waits =
+                |i: &Intent| !self.is_old(i) && cut_short.is_none_or(|e| e.request != i.request);
+            if attaches.iter().any(waits) {
                 return Ok(());
             }
             if entry.is_none() && intents.is_empty() || cut_short.is_some() {

@@ -24,6 +24,7 @@ pub fn policy() -> Policy {
         create_lost_reply: LostReply::LookUp,
         detaches_lost_volumes: true,
         shelve_resumes: true,
+        delete_confirms: true,
         offload_confirms: true,
         reboot_disconnects: false,
         ..super::v2026_1::policy()
