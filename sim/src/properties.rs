@@ -163,7 +163,7 @@ impl Checker {
     /// The user tries `of` once more, under a new request.
     pub fn retries(&mut self, world: &World, of: RequestId, request: RequestId) {
         let Some(first) = self.watched.iter().find(|w| w.request == of).cloned() else { return };
-        after::retry_begins(self, world, &first.volume);
+        after::retry_begins(self, world, &first.volume, &first.instance);
         self.watch(Watched { request, accepted: None, ..first });
     }
 

@@ -305,6 +305,23 @@ fn s23_and_l3_a_second_attempt_does_harm_and_does_not_detach() {
 }
 
 #[test]
+fn l3_a_volume_that_another_server_has_by_now_was_detached_and_one_that_two_have_was_not() {
+    for still_here in [false, true] {
+        let mut bed = Bed::new();
+        let other = bed.another_server();
+        let device_name = Some("/dev/vdb".into());
+        bed.must(BdmCreate { instance: other, volume_id: volume(), device_name });
+        if still_here {
+            bed.bdm();
+        }
+        bed.observer.retries(&bed.world, DETACH, RequestId(101));
+        bed.observer.quiescent(&bed.world, bed.now);
+        let broken = bed.observer.violations().iter().any(|v| v.property.name == "L3");
+        assert_eq!(broken, still_here);
+    }
+}
+
+#[test]
 fn s24_a_secret_is_deleted_under_its_guest() {
     let mut bed = Bed::new();
     bed.must(SecretDefine { volume_id: volume() });

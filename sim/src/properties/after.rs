@@ -3,7 +3,7 @@
 use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::libvirt::PowerState;
-use castoff_ports::{SimTime, VolumeId};
+use castoff_ports::{InstanceId, SimTime, VolumeId};
 use castoff_scenarios::End;
 
 use super::Checker;
@@ -36,15 +36,32 @@ pub(super) fn late_unplug_reconciled(checker: &mut Checker, world: &World, now: 
 }
 
 /// Remembers how the first attempt has left things.
-pub(super) fn retry_begins(checker: &mut Checker, world: &World, volume: &VolumeId) {
+pub(super) fn retry_begins(
+    checker: &mut Checker,
+    world: &World,
+    volume: &VolumeId,
+    instance: &InstanceId,
+) {
     let before = end_of(world, Some(volume));
-    let step = checker.step;
-    checker.history.retry = Some(Retry { volume: volume.clone(), before, step });
+    let (volume, instance, step) = (volume.clone(), instance.clone(), checker.step);
+    checker.history.retry = Some(Retry { volume, instance, before, step });
+}
+
+/// The volume was detached from this server, and another one has it by now.
+fn has_gone_on(world: &World, volume: &VolumeId, instance: &InstanceId) -> bool {
+    let rows = || world.novadb.live_bdms().iter().filter(|b| b.volume_id == *volume);
+    let attached =
+        world.cinder.live_attachments().any(|a| a.volume_id == *volume && a.instance == *instance);
+    let live =
+        world.hypervisor.live_disks().any(|d| d.volume == *volume && d.instance == *instance);
+    rows().next().is_some() && rows().all(|b| b.instance_uuid != *instance) && !attached && !live
 }
 
 /// S23 and L3.
 pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
-    let Some(Retry { volume, before, step }) = checker.history.retry.take() else { return };
+    let Some(Retry { volume, instance, before, step }) = checker.history.retry.take() else {
+        return;
+    };
     let end = end_of(world, Some(&volume));
     let harm: Vec<&str> = checker
         .violations
@@ -55,7 +72,7 @@ pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
     if let Some(name) = harm.first() {
         checker.broken("S23", now, format!("the second attempt at volume {volume} broke {name}"));
     }
-    if end == End::Detached {
+    if end == End::Detached || has_gone_on(world, &volume, &instance) {
         return;
     }
     if end != before {

@@ -3,7 +3,7 @@
 
 use castoff_model::World;
 use castoff_ports::novadb::VmState;
-use castoff_ports::plan::{Fault, FaultKind};
+use castoff_ports::plan::{EnvironmentEvent, Fault, FaultKind};
 use castoff_ports::{Failure, Process, RequestId, SimTime};
 
 use super::{Checker, Watched};
@@ -122,8 +122,10 @@ fn cross_project(checker: &mut Checker, world: &World, now: SimTime, i: usize) {
 /// is a cast and needs nobody else; an attach is a call before it is a cast, so what struck it in
 /// nova-compute, and nova-compute's death, explain it too.
 pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
-    let here = |f: &&Fault| f.at.process != Process::NovaCompute;
-    if struck.iter().any(|f| here(&f)) {
+    // A token that has expired has done so for every process.
+    let everywhere = FaultKind::Environment { event: EnvironmentEvent::TokensExpired };
+    let here = |f: &Fault| f.at.process != Process::NovaCompute || f.strike == everywhere;
+    if struck.iter().any(here) {
         checker.history.errors.clear();
     }
     let watched = &checker.watched;

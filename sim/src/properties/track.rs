@@ -56,6 +56,7 @@ pub(super) struct Plugged {
 #[derive(Clone, Debug)]
 pub(super) struct Retry {
     pub(super) volume: VolumeId,
+    pub(super) instance: InstanceId,
     pub(super) before: End,
     pub(super) step: u64,
 }
