@@ -3,6 +3,7 @@
 mod ablate;
 mod ablation;
 mod bugs;
+mod compute;
 mod conform;
 mod coverage;
 mod doctor;
@@ -77,6 +78,8 @@ enum Command {
     Report(records::RecordsArgs),
     /// Tell what this machine lacks for each job, or what nova.conf and cinder.conf make of a detach.
     Doctor(doctor::DoctorArgs),
+    /// Take detach_volume from RabbitMQ as nova-compute does, with a real cinder and database.
+    Compute(Box<compute::ComputeArgs>),
     /// Serve keystone, nova and cinder on loopback sockets, for OpenStack clients.
     Serve(ServeArgs),
 }
@@ -349,7 +352,7 @@ struct ServeArgs {
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
-    /// All as expected.
+    /// As expected.
     Fine,
     /// An unexpected safety violation.
     Safety,
@@ -399,10 +402,8 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Conform(args)) => conform::conform(&args),
         Some(Command::Report(args)) => records::report(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::Compute(args)) => compute::compute(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
     };
-    match result {
-        Ok(exit) => ExitCode::from(exit.code()),
-        Err(problem) => problem.report(),
-    }
+    result.map_or_else(Problem::report, |exit| ExitCode::from(exit.code()))
 }

@@ -27,6 +27,8 @@ pub fn scenario(name_or_path: &str) -> Suite {
     }
 }
 
+#[cfg(feature = "openstack")]
+pub mod compute;
 pub mod conform;
 pub mod doctor;
 pub mod serve;

@@ -6,6 +6,8 @@
 //!
 //! - [`Clock`]: the run's time against the calendar of databases and tokens.
 //! - [`Requests`]: castoff numbers requests, nova names them `req-<uuid>`.
+//! - [`http`]: keystone and cinder.
+//! - [`rpc`]: the broker.
 //! - [`NovaDb`]: nova's own tables, on SQLite and MySQL or MariaDB.
 //!
 //! It runs on one thread, inside a tokio `LocalSet`. TLS is not spoken: that is a proxy's work.
@@ -17,9 +19,13 @@
 #![allow(clippy::disallowed_methods)]
 
 mod clock;
+pub mod http;
 pub mod novadb;
 mod requests;
+pub mod rpc;
 
+pub use self::http::{Endpoint, HttpClient};
 pub use clock::Clock;
 pub use novadb::NovaDb;
 pub use requests::{RequestInfo, Requests};
+pub use rpc::Broker;

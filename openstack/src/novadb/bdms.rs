@@ -157,6 +157,6 @@ fn bdm(row: &AnyRow) -> Result<Bdm, DbError> {
 }
 
 /// A random UUID, from the kernel.
-fn uuid() -> std::io::Result<String> {
+pub(super) fn uuid() -> std::io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
 }

@@ -1,0 +1,252 @@
+//! Messages, one task each; report_state; the reconciler; the end.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use castoff_model::Release;
+use castoff_model::wire::rpc::Envelope;
+use castoff_openstack::rpc::{Delivery, queue};
+use castoff_openstack::{Broker, Clock, HttpClient, NovaDb, RequestInfo, Requests};
+use castoff_pipeline::{NovaProcess, nova_compute, reconcile};
+use castoff_ports::rpc::Method;
+use castoff_ports::{Auth, CallCx, Failure, HostName, Port, Process, RequestId, Secret};
+use futures::future::{Either, select};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::host::Host;
+use super::log::{Log, one_line};
+use super::plane::Plane;
+use super::{ComputeError, Settings};
+
+/// `report_interval`.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// kombu's pauses between tries: 1 s, then 2 s more each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MORE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+struct Worker {
+    plane: Rc<Plane>,
+    process: Rc<NovaProcess>,
+    transport: Secret,
+    server: HostName,
+    log: Log,
+    working: Cell<usize>,
+    idle: Notify,
+    /// Messages that it still takes.
+    left: Cell<Option<u64>>,
+}
+
+pub(super) async fn serve(
+    settings: Settings,
+    log: Log,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ComputeError> {
+    let server = settings.conf.host.clone();
+    let host = Host::connect(settings.host)?;
+    let (clock, requests) = (Clock::of_run(host.now()), Rc::new(Requests::default()));
+    let db = NovaDb::connect(&settings.database, clock, requests.clone(), server.clone())
+        .await
+        .map_err(ComputeError::Database)?;
+    let http = HttpClient::new(settings.keystone, settings.cinder, clock, requests.clone(), None);
+    log.say(
+        host.now(),
+        format!("{server}: policy {}, {}", settings.conf.policy.name, host.describe()),
+    );
+    let release = Release::named(&settings.conf.policy.default_release)
+        .unwrap_or_else(|| unreachable!("a policy names a release that exists"));
+    let plane = Rc::new(Plane {
+        host,
+        http,
+        db,
+        requests,
+        broker: RefCell::new(None),
+        api: release.cinder,
+        log: log.clone(),
+    });
+    let worker = Rc::new(Worker {
+        plane,
+        process: Rc::new(NovaProcess::new(Rc::new(settings.conf))),
+        transport: settings.transport,
+        server,
+        log,
+        working: Cell::new(0),
+        idle: Notify::new(),
+        left: Cell::new(settings.messages),
+    });
+    let mut background = Vec::new();
+    if settings.report_state {
+        background.push(tokio::task::spawn_local(worker.clone().report_state()));
+    }
+    if worker.process.conf().policy.reconcile_period_s.is_some() {
+        background.push(tokio::task::spawn_local(worker.clone().passes()));
+    }
+    match select(pin!(worker.take_messages()), pin!(stop)).await {
+        Either::Left(((), _)) => worker.say("has taken as many messages as it was told to"),
+        Either::Right(((), _)) => worker.say("is told to stop"),
+    }
+    let ended = worker.end(settings.grace).await;
+    for task in background {
+        task.abort();
+    }
+    ended
+}
+
+impl Worker {
+    fn say(&self, text: impl std::fmt::Display) {
+        self.log.say(self.plane.host.now(), format!("{}: {text}", self.server));
+    }
+
+    fn port(&self, request: RequestId, auth: Auth) -> Port {
+        let process = Process::NovaCompute;
+        let cx = CallCx { process, incarnation: 0, request, auth, deadline: None };
+        Port::new(self.plane.clone(), cx)
+    }
+
+    /// Until it has taken as many as it may; whatever happens to the broker meanwhile.
+    async fn take_messages(self: &Rc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        while self.left.get() != Some(0) {
+            match self.connected(&mut pause).await {
+                Ok(()) => self.say("the broker has cancelled the consumer"),
+                Err(e) => self.say(format_args!("{}; again in {pause:?}", one_line(&e))),
+            }
+            self.plane.broker.replace(None);
+            if self.left.get() != Some(0) {
+                tokio::time::sleep(pause).await;
+                pause = (pause + MORE).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// One connection, as long as it lasts.
+    async fn connected(self: &Rc<Self>, pause: &mut Duration) -> Result<(), Failure> {
+        let broker = Rc::new(Broker::connect(&self.transport).await?);
+        let mut inbox = broker.consume(&self.server).await?;
+        self.plane.broker.replace(Some(broker.clone()));
+        *pause = FIRST_PAUSE;
+        self.say(format_args!("takes messages from {}", queue(&self.server)));
+        while self.left.get() != Some(0) {
+            match inbox.next().await? {
+                None => return Ok(()),
+                Some(Delivery::Unreadable(why)) => {
+                    self.say(format_args!("drops a message: {why}"));
+                }
+                Some(Delivery::Message(envelope)) => self.take(&broker, *envelope).await,
+            }
+            self.left.set(self.left.get().map(|left| left.saturating_sub(1)));
+        }
+        broker.cancel(&inbox).await;
+        Ok(())
+    }
+
+    async fn take(self: &Rc<Self>, broker: &Broker, envelope: Envelope) {
+        let context = |key: &str| envelope.context.get(key).and_then(Value::as_str);
+        let request = self.plane.requests.number(RequestInfo {
+            name: context("request_id").unwrap_or("req-none").to_owned(),
+            user: context("user_id").map(Into::into),
+            project: context("project_id").map(Into::into),
+        });
+        let name = self.plane.requests.name(request);
+        let about = |text: String| self.log.about(self.plane.host.now(), name.clone(), text);
+        let refusal = match envelope.method() {
+            Ok(method @ Method::DetachVolume { .. }) => {
+                about(format!("takes {} from {}", describe(&method), queue(&self.server)));
+                let auth = Auth { token: envelope.auth_token.clone(), service_token: None };
+                self.working.set(self.working.get() + 1);
+                tokio::task::spawn_local(self.clone().work(request, auth, method));
+                return;
+            }
+            Ok(other) => format!("{} is not carried out here", other.name()),
+            Err(e) => e.to_string(),
+        };
+        about(format!("drops a message: {refusal}"));
+        if let (Some(msg_id), Some(reply_q)) = (&envelope.msg_id, &envelope.reply_q) {
+            let answered = broker.reply(reply_q, &failed(msg_id, &refusal)).await;
+            if let Err(e) = answered {
+                about(format!("its caller was not told: {}", one_line(&e)));
+            }
+        }
+    }
+
+    async fn work(self: Rc<Self>, request: RequestId, auth: Auth, method: Method) {
+        let what = describe(&method);
+        let port = self.port(request, auth);
+        let ended = match nova_compute(&self.process, &port, method).await {
+            Ok(_) => "done".to_owned(),
+            // A cast has no one to answer to: the manager has recorded what went wrong.
+            Err(e) => format!("failed: {e}"),
+        };
+        let name = self.plane.requests.name(request);
+        self.log.about(self.plane.host.now(), name, format!("{what}: {ended}"));
+        self.working.set(self.working.get() - 1);
+        if self.working.get() == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    async fn report_state(self: Rc<Self>) {
+        loop {
+            if let Err(e) = self.plane.db.report_state(self.plane.host.now()).await {
+                self.say(format_args!("reports no state: {}", one_line(&e)));
+            }
+            tokio::time::sleep(REPORT_INTERVAL).await;
+        }
+    }
+
+    async fn passes(self: Rc<Self>) {
+        let period = self.process.conf().policy.reconcile_period_s.unwrap_or(60);
+        loop {
+            let request = self.plane.requests.number_of("req-reconcile");
+            reconcile(&self.process, &self.port(request, Auth::default())).await;
+            tokio::time::sleep(Duration::from_secs(period.into())).await;
+        }
+    }
+
+    /// Messages under way end; those not taken stay in their queue.
+    async fn end(&self, grace: Duration) -> Result<(), ComputeError> {
+        // What is taken and not acknowledged goes back to its queue with the connection.
+        let broker = self.plane.broker.replace(None);
+        if let Some(broker) = &broker {
+            broker.close().await;
+        }
+        let idle = async {
+            while self.working.get() > 0 {
+                self.idle.notified().await;
+            }
+        };
+        let in_time = tokio::time::timeout(grace, idle).await.is_ok();
+        self.plane.db.close().await;
+        if !in_time {
+            return Err(ComputeError::Unfinished { left: self.working.get(), grace });
+        }
+        self.say("has stopped");
+        Ok(())
+    }
+}
+
+/// A method in the words of a log: ids alone.
+fn describe(method: &Method) -> String {
+    match method {
+        Method::DetachVolume { instance, volume_id, .. } => {
+            format!("detach_volume of {volume_id} from {instance}")
+        }
+        other => other.name().to_owned(),
+    }
+}
+
+/// What oslo.messaging's caller of a call gets: a remote exception.
+fn failed(msg_id: &str, message: &str) -> Vec<u8> {
+    let failure = json!({
+        "class": "UnsupportedVersion", "module": "oslo_messaging.rpc.client",
+        "message": message, "tb": [], "args": [message], "kwargs": {},
+    });
+    let inner = json!({
+        "result": null, "failure": failure.to_string(), "ending": true,
+        "_msg_id": msg_id, "_unique_id": msg_id,
+    });
+    json!({"oslo.version": "2.0", "oslo.message": inner.to_string()}).to_string().into_bytes()
+}
