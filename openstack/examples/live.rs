@@ -117,6 +117,7 @@ impl Both {
             (op(&name(|p| &p.real)).into_call(), op(&name(|p| &p.model)).into_call());
         let operation = real.name();
         let [theirs, ours] = self.raw(who, real, model).await;
+        self.learn_rows(&theirs, &ours);
         let told = [self.told(&theirs, |p| &p.real), self.told(&ours, |p| &p.model)];
         self.steps += 1;
         let same = told[0] == told[1];
@@ -131,12 +132,35 @@ impl Both {
     fn told(&self, result: &Result<Reply, Failure>, pick: fn(&Pair) -> &String) -> String {
         let mut text = match result {
             Ok(reply) => format!("{reply:?}"),
-            Err(failure) => failure.to_string(),
+            // An exception of cinder-volume brings its traceback along.
+            Err(failure) => failure.to_string().lines().next().unwrap_or_default().to_owned(),
         };
         for (name, pair) in &self.names {
             text = text.replace(pick(pair).as_str(), &format!("<{name}>"));
         }
         without_dates(&text)
+    }
+
+    /// Attachments that a volume shows: each side's own ids of the same rows.
+    fn learn_rows(&mut self, theirs: &Result<Reply, Failure>, ours: &Result<Reply, Failure>) {
+        let rows = |result: &Result<Reply, Failure>| match result {
+            Ok(Reply::Cinder(cinder::Reply::GetVolume(volume))) => volume.attachments.to_vec(),
+            Ok(Reply::Cinder(cinder::Reply::AttachmentCreate(made))) => {
+                vec![cinder::VolumeAttachmentRow {
+                    server_id: made.instance.clone(),
+                    attachment_id: made.id.clone(),
+                    host_name: None,
+                    device: None,
+                }]
+            }
+            _ => Default::default(),
+        };
+        for (real, model) in rows(theirs).iter().zip(&rows(ours)) {
+            let (real, model) = (real.attachment_id.as_str(), model.attachment_id.as_str());
+            if !self.names.iter().any(|(_, pair)| pair.real == real || pair.model == model) {
+                self.learn("a row", real, model);
+            }
+        }
     }
 
     fn learn(&mut self, name: &'static str, real: &str, model: &str) {
@@ -198,7 +222,12 @@ fn models(password: &Secret, portal: &str, iqn: &str, volume: &VolumeId) -> Worl
     world.storage.add_volume(volume.clone());
     let address = IscsiAddress { portal: portal.into(), iqn: iqn.into(), lun: Lun(1) };
     world.storage.place(volume, address);
+    // What the driver does not report is true in cinder.
+    world.storage.shared_target = true;
     world.cinder.add_volume(volume.clone(), 1);
+    if let Some(row) = world.cinder.volume_mut(volume) {
+        row.project = Some("demo".into());
+    }
     world
 }
 
@@ -273,13 +302,20 @@ async fn attachment_steps(both: &mut Both) {
     let roll = |n: Names| cinder::RollDetaching { volume_id: volume(n) };
     both.step("of an available volume", As::Member, begin).await;
     let create = |n: Names| cinder::AttachmentCreate { volume_id: volume(n), instance: instance() };
-    both.step("by a reader", As::Reader, create).await;
+    both.step("by a reader", As::Reader, get).await;
     let made = both.step("reserves it", As::Member, create).await;
     if let [Some(real), Some(model)] = made {
         both.learn("attachment", real.id.as_str(), model.id.as_str());
     }
     both.step("a reserved volume", As::Member, get).await;
-    both.step("of a reserved volume", As::Member, create).await;
+    // Cinder lets the same server reserve it twice, and so do the models.
+    let again = both.step("of a reserved volume", As::Member, create).await;
+    if let [Some(real), Some(model)] = again {
+        both.learn("second", real.id.as_str(), model.id.as_str());
+    }
+    let second =
+        |n: Names| cinder::AttachmentDelete { attachment_id: AttachmentId::new(n("second")) };
+    both.step("gives the second one back", As::Nova, second).await;
     both.step("of a reserved volume", As::Member, begin).await;
     let update = |n: Names| cinder::AttachmentUpdate {
         attachment_id: attachment(n),

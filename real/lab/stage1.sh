@@ -40,6 +40,8 @@ mount -t configfs configfs sys/kernel/config 2>/dev/null
 mount -t hostfs out -o /castoff/out castoff/out
 hostname compute
 ip link set lo up
+# The other end of a tap device, where `up --tap` gave one.
+if [ -e sys/class/net/vec0 ]; then ip addr add 192.0.2.2/30 dev vec0; ip link set vec0 up; fi
 
 chroot /mnt/root /bin/bash /castoff/lab/host.sh
 # hostfs writes late; the overlay is in RAM, and of no interest any more.

@@ -35,8 +35,8 @@ def main():
     engine = sqlalchemy.create_engine(os.environ["CASTOFF_DATABASE"])
     with engine.begin() as db:
         db.execute(models.InstanceAction.__table__.insert().values(**row))
-    conf = cfg.ConfigOpts()
-    conf([])
+    conf = cfg.CONF
+    conf([], project="castoff", default_config_files=[])
     transport = oslo_messaging.get_rpc_transport(conf, url=os.environ["CASTOFF_TRANSPORT"])
     conf.set_override("control_exchange", "nova")
     target = oslo_messaging.Target(exchange="nova", topic="compute", server=args.host, version="6.0")

@@ -111,6 +111,7 @@ impl Worker {
         let mut pause = FIRST_PAUSE;
         while self.left.get() != Some(0) {
             match self.connected(&mut pause).await {
+                Ok(()) if self.left.get() == Some(0) => {}
                 Ok(()) => self.say("the broker has cancelled the consumer"),
                 Err(e) => self.say(format_args!("{}; again in {pause:?}", one_line(&e))),
             }

@@ -55,7 +55,7 @@ fn os_detach_must_name_one_of_several_attachments() {
     let mut b = Bench::new(CinderRelease::Ocata);
     b.call(attach("i")).unwrap();
     b.cinder.add_stale_attachment(&mut b.facts, &volume(), &"i".into(), "vm".into());
-    let message = "Error detaching volume - InvalidVolume: Invalid volume: Detach volume failed: \
+    let message = "Invalid volume: Detach volume failed: \
                    More than one attachment, but no attachment_id provided.";
     assert_eq!(b.call(detach(None)), http(400, message));
     let named = b.cinder.live_attachments().next().map(|row| row.id.clone());

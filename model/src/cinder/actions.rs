@@ -214,19 +214,18 @@ impl Cinder {
         let at = self.volume_at(caller, &c.volume_id)?;
         self.not_in_maintenance(at, "The volume cannot be detached")?;
         self.deletion_allowed(caller, novadb, &c.volume_id, c.attachment_id.as_ref())?;
-        self.detach_row(facts, storage, at, c, "detaching")
+        self.detach_row(facts, storage, at, c)
     }
 
-    /// cinder-volume's `detach_volume`; `doing` is the API's word for it in a refusal.
+    /// cinder-volume's `detach_volume`.
     pub(super) fn detach_row(
         &mut self,
         facts: &mut Facts,
         storage: &mut Storage,
         at: usize,
         c: &Detach,
-        doing: &str,
     ) -> Result<(), Refusal> {
-        let Some(row) = self.row_to_detach(c, doing)? else {
+        let Some(row) = self.row_to_detach(c)? else {
             // Nothing to detach, but the status may have been left at detaching (cinder 1484194).
             self.finish_detach(facts, at, None);
             return Ok(());
@@ -239,7 +238,7 @@ impl Cinder {
     }
 
     /// The row that os-detach means: the one that is named, or the only one.
-    fn row_to_detach(&self, c: &Detach, doing: &str) -> Result<Option<usize>, Refusal> {
+    fn row_to_detach(&self, c: &Detach) -> Result<Option<usize>, Refusal> {
         let mut rows = self
             .attachments
             .iter()
@@ -250,10 +249,10 @@ impl Cinder {
         if rows.next().is_some() {
             return Err(Refusal::http(
                 400,
-                format!(
-                    "Error {doing} volume - InvalidVolume: Invalid volume: Detach volume failed: \
-                     More than one attachment, but no attachment_id provided."
-                ),
+                // The API's own words for a remote error are for exceptions that are not cinder's:
+                // a real cinder 28 answers with the exception's text (and its traceback).
+                "Invalid volume: Detach volume failed: \
+                 More than one attachment, but no attachment_id provided.",
             ));
         }
         Ok(first.map(|(at, _)| at))

@@ -30,7 +30,7 @@ impl Cinder {
             self.unmap(facts, storage, &c.volume_id, initiator);
         }
         self.unreserve(facts, at);
-        self.detach_row(facts, storage, at, c, "force detaching")
+        self.detach_row(facts, storage, at, c)
     }
 
     /// os-reset_status: what is asked for is written.
