@@ -88,7 +88,14 @@ pub(super) async fn delete_instance(
         }
         cleanup_volumes(cx, &doomed).await;
         let power_state = Some(None::<PowerState>);
-        let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Deleted) };
+        let update = match cx.policy().delete_confirms {
+            // The task stands until the row is gone.
+            true => {
+                let vm_state = Some(VmState::Deleted);
+                InstanceUpdate { vm_state, power_state, ..InstanceUpdate::default() }
+            }
+            false => InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Deleted) },
+        };
         save(cx, instance, update).await?;
         Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
     });
