@@ -1,12 +1,14 @@
 #!/bin/bash
 # What castoff does on a real control plane, shown: every part prints what it found; exit code 1 when one is not as it must be.
-# usage: real/openstack/test.sh [--lab] CASTOFF [LIVE]
+# usage: real/openstack/test.sh CASTOFF [LIVE], or real/openstack/test.sh --lab CASTOFF [nova]
 #   CASTOFF: a castoff built with `--features openstack` (and `real`, for --lab)
+#   --lab: a real disk is detached in real/lab; with `nova`, nova-api sends the cast
 #   LIVE: the example `live` of castoff-openstack; without it cargo builds it
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [[ ${1:-} == --lab ]]; then
-  exec "$HERE/up" --lan --no-nova --portal 127.0.0.1:3260 --iqn iqn.2026-11.org.castoff:lab -- "$HERE/detach-in-lab.sh" "$2"
+  [[ ${3:-} == nova ]] && nova=() || nova=(--no-nova)
+  exec "$HERE/up" --lan ${nova[@]+"${nova[@]}"} --portal 127.0.0.1:3260 --iqn iqn.2026-11.org.castoff:lab -- "$HERE/detach-in-lab.sh" "$2" "${3:-}"
 fi
 if [[ ! ${CASTOFF_OPENSTACK_OUT:-} ]]; then
   exec "$HERE/up" -- "${BASH_SOURCE[0]}" "$@"

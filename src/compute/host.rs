@@ -69,7 +69,11 @@ impl Host {
         match self {
             Host::None(none) => match call {
                 Call::Runtime(c) => none.runtime(c).await.map(Reply::Runtime),
-                other => Err(Refusal::Unsupported { operation: other.name().to_owned() }.into()),
+                other => Err(Refusal::Os {
+                    path: other.name().to_owned(),
+                    message: "castoff compute was started without a host".to_owned(),
+                }
+                .into()),
             },
             #[cfg(feature = "real")]
             Host::Real(host) => host.call(cx, call).await,
