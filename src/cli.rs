@@ -73,7 +73,7 @@ enum Command {
     /// List what there is.
     List(ListArgs),
     /// Detach a real volume from a real guest through the same pipeline.
-    Conform(ConformArgs),
+    Conform(conform::ConformArgs),
     /// Show the results of `conform` as JUnit XML, TAP or a page.
     Report(records::RecordsArgs),
     /// Tell what this machine lacks for each job, or what nova.conf and cinder.conf make of a detach.
@@ -277,35 +277,6 @@ struct ListArgs {
     /// What to list
     #[arg(value_enum)]
     what: What,
-    /// What to print
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-}
-
-#[derive(Args)]
-#[cfg_attr(not(feature = "real"), allow(dead_code))]
-struct ConformArgs {
-    /// Boot the lab (User-mode Linux: target, initiator, libvirtd, guest) and run there
-    #[arg(long, conflicts_with_all = ["domain", "portal", "target_iqn", "lun"])]
-    lab: bool,
-    /// libvirt connection URI
-    #[arg(long, value_name = "URI", default_value = "qemu:///system")]
-    connect: String,
-    /// Name of the running guest to attach to and detach from
-    #[arg(long, value_name = "NAME", required_unless_present = "lab")]
-    domain: Option<String>,
-    /// iSCSI portal of the target
-    #[arg(long, value_name = "IP:PORT", required_unless_present = "lab")]
-    portal: Option<String>,
-    /// Target name
-    #[arg(long, value_name = "IQN", required_unless_present = "lab")]
-    target_iqn: Option<String>,
-    /// LUN of the volume in that target; nothing else may use it
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    lun: u32,
-    /// Policy
-    #[arg(long, value_name = "P", default_value = "2026.1")]
-    policy: String,
     /// What to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,

@@ -4,14 +4,36 @@
 //! What a run found is data that needs no libvirt to be read: [`record`], shown as
 //! [`junit`], [`tap`] and [`html`]. Everything that touches
 //! a host comes with the feature `real`.
+//!
+//! - [`case`]: a case as data; [`cases`]: all of them; [`select`]: which ones a user means.
+//! - [`suite`]: a run of cases; `capabilities`: which can be played on this host.
+//! - `play`: one case: attach, what happens to the host, detach, checks; `checks`.
+//! - `hybrid`, `cloud`: the control plane's models in front of the host.
+//! - `acts`, `stage`: what is done to the host, and at which operation of the pipeline.
 
+#[cfg(feature = "real")]
+mod acts;
+#[cfg(feature = "real")]
+mod capabilities;
+pub mod case;
+pub mod cases;
+#[cfg(feature = "real")]
+mod checks;
+#[cfg(feature = "real")]
+mod cloud;
+#[cfg(feature = "real")]
+mod hybrid;
+#[cfg(feature = "real")]
+mod play;
 pub mod html;
 pub mod junit;
 pub mod record;
 pub mod refine;
 pub mod tap;
-
+pub mod select;
 #[cfg(feature = "real")]
-mod detach;
+mod stage;
 #[cfg(feature = "real")]
-pub use detach::{Check, ConformError, Report, Target, detach_case};
+pub mod suite;
+#[cfg(feature = "real")]
+pub use cloud::Settings;

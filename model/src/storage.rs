@@ -112,6 +112,11 @@ impl Storage {
         }
     }
 
+    /// One more portal, behind which every target is too.
+    pub fn add_portal(&mut self, portal: Portal) {
+        self.more_portals.push(portal);
+    }
+
     /// Says where a volume is, instead of letting [`Storage::map`] choose: a real target has its
     /// own portal, name and numbers.
     pub fn place(&mut self, volume: &VolumeId, address: IscsiAddress) {

@@ -117,7 +117,10 @@ fn by_path_prefix((portal, iqn): &(Portal, Iqn)) -> String {
     name
 }
 
-async fn node_records(host: &RealHost, target: &(Portal, Iqn)) -> Result<Vec<String>, Failure> {
+pub(crate) async fn node_records(
+    host: &RealHost,
+    target: &(Portal, Iqn),
+) -> Result<Vec<String>, Failure> {
     match host.carry_out(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {}))).await? {
         // Exit 21 without a line is "no records found".
         Reply::Iscsi(IscsiReply::Nodes(output)) => Ok(records_of(&output.stdout, target)),
@@ -138,7 +141,7 @@ fn records_of(nodes: &str, (portal, iqn): &(Portal, Iqn)) -> Vec<String> {
 }
 
 /// The domain's disks; none of a domain that is not there, or in a config that it has not.
-async fn disks(
+pub(crate) async fn disks(
     host: &RealHost,
     domain: &InstanceId,
     inactive: bool,
@@ -169,7 +172,7 @@ fn is_the_volumes(
 }
 
 /// Nobody of the pipeline: the inspection itself asks.
-fn onlooker() -> CallCx {
+pub(crate) fn onlooker() -> CallCx {
     CallCx {
         process: Process::Client,
         incarnation: 0,

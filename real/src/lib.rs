@@ -11,9 +11,11 @@
 //! - `guard`: which calls touch only what was named.
 //! - `hypervisor`, `libvirt_error`, `domain_xml`, `waiters`, `events`: libvirt; only `events` has
 //!   unsafe code.
+//! - [`fixture`]: what a conformance run makes on the host, does to it, and takes away again.
 //! - `initiator`, `kernel`, `sysfs`, `command`: iscsiadm, block devices, sysfs and udev's links.
 //! - `journal`: castoff's own files.
 //! - `locks`: in-process locks and the lock files that os-brick uses too.
+//! - [`look`]: what is there of a target and of a guest's disks.
 //! - [`leftovers`]: what a finished detach must not leave on the host.
 //! - [`prerequisites`]: what the host needs, and how to install what it lacks.
 //!
@@ -31,6 +33,7 @@ mod domain_xml;
 mod domain_xml_fuzz;
 mod error;
 mod events;
+pub mod fixture;
 mod guard;
 mod hypervisor;
 mod initiator;
@@ -39,6 +42,7 @@ mod kernel;
 pub mod leftovers;
 mod libvirt_error;
 mod locks;
+pub mod look;
 pub mod prerequisites;
 pub mod real_host;
 mod sysfs;

@@ -1,0 +1,184 @@
+//! `castoff conform --lab`: this same command in labs, one a kind of guest, and their results put
+//! together.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use castoff::conform::Settings;
+use castoff::conform::case::{Case, Machine};
+use castoff::conform::record::{self, CaseRecord, Head};
+
+use super::ConformArgs;
+use super::here;
+use crate::cli::{Exit, Problem};
+
+/// Boots as many labs as the cases have kinds of guests.
+pub(super) fn run(args: &ConformArgs, cases: &[&'static Case]) -> Result<Exit, Problem> {
+    let Some(up) = lab() else {
+        return Err(Problem::missing(
+            "the lab's scripts (real/lab) are not where this castoff was built",
+            "set CASTOFF_LAB to the folder real/lab of a checkout",
+        ));
+    };
+    let work = std::env::temp_dir().join(format!("castoff-conform-{}", std::process::id()));
+    let result = all(args, cases, &up, &work);
+    // Only copies of the labs' own files.
+    let _ = fs::remove_dir_all(&work);
+    result
+}
+
+fn all(
+    args: &ConformArgs,
+    cases: &[&'static Case],
+    up: &Path,
+    work: &Path,
+) -> Result<Exit, Problem> {
+    let mut head: Option<Head> = None;
+    let mut records: Vec<CaseRecord> = Vec::new();
+    let mut worst = Exit::Fine;
+    for machine in Machine::ALL {
+        let mine: Vec<&Case> = cases.iter().copied().filter(|c| c.machine == machine).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let out = work.join(machine.as_str());
+        fs::create_dir_all(&out).map_err(|e| {
+            Problem::missing(format!("cannot write {}: {e}", out.display()), "set TMPDIR")
+        })?;
+        let status = boot(args, machine, &mine, up, &out)?;
+        let text = fs::read_to_string(out.join("records.jsonl")).unwrap_or_default();
+        if let Ok(found) = record::read(&text) {
+            records.extend(found.cases);
+            head.get_or_insert(found.head);
+        }
+        if let Some(dir) = &args.trace_dir {
+            copy_traces(&out, dir)?;
+        }
+        match status.code() {
+            Some(0) => {}
+            Some(4) => worst = Exit::Conformance,
+            // The cases' own codes; 101 would be a bug of ours in there, 130 is Ctrl-C.
+            Some(code @ (2 | 5 | 101 | 130)) => {
+                worst = Exit::Code(code as u8);
+                break;
+            }
+            Some(code) => {
+                return Err(Problem::missing(
+                    format!("the lab failed ({code}): see its messages above"),
+                    "run it again; if it stays so, real/lab/test.sh shows what does not work here",
+                ));
+            }
+            None => return Err(Problem::missing("the lab was interrupted", "run it again")),
+        }
+    }
+    if let (Some(path), Some(head)) = (&args.out, head) {
+        let selected = cases.iter().map(|c| c.id.to_owned()).collect();
+        let mut text = record::line(&Head { selected, ..head });
+        text.extend(records.iter().map(record::line));
+        fs::write(path, text).map_err(|e| {
+            Problem::usage(format!("cannot write {}: {e}", path.display()), "name another --out")
+        })?;
+    }
+    here::print(args.format, &records);
+    Ok(worst)
+}
+
+/// One lab: `up` prints on our stderr, so that stdout has the results alone.
+fn boot(
+    args: &ConformArgs,
+    machine: Machine,
+    cases: &[&Case],
+    up: &Path,
+    out: &Path,
+) -> Result<ExitStatus, Problem> {
+    let me = std::env::current_exe().map_err(|e| {
+        Problem::missing(format!("cannot find my own program: {e}"), "run it by its full path")
+    })?;
+    let name = me.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // All of the cases' deadlines would be hours; each is enforced inside.
+    let seconds: u64 = 120 + cases.iter().map(|c| c.deadline_s).sum::<u64>();
+    let missing = || Problem::missing("stderr is closed", "run it with an open stderr");
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| missing())?;
+    #[allow(clippy::disallowed_methods, reason = "the command line starts the lab's script")]
+    let mut command = Command::new(up);
+    command
+        .args(["--machine", machine.as_str(), "--deadline", &seconds.to_string(), "--quiet"])
+        .arg("--out")
+        .arg(out)
+        .arg("--bin")
+        .arg(&me)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(stderr))
+        // The lab tells the command inside where its guest is; the shell there reads it.
+        .args(["--", "sh", "-c", INSIDE, &name])
+        .args(settings(args))
+        .args(["--machine", machine.as_str()])
+        .args(cases.iter().map(|c| c.id));
+    let _ = writeln!(
+        anstream::stderr(),
+        "a lab with a guest of type {}: {} cases",
+        machine.as_str(),
+        cases.len()
+    );
+    // Ctrl-C reaches the lab as well, which then ends by itself; we end after it, and clear up.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let _listening = runtime.map(|r| {
+        let entered = r.enter();
+        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+        drop(entered);
+        (signal, r)
+    });
+    command.status().map_err(|e| {
+        let install = up.with_file_name("install.sh");
+        Problem::missing(
+            format!("cannot run {}: {e}", up.display()),
+            format!("run {} once", install.display()),
+        )
+    })
+}
+
+const INSIDE: &str = "exec \"$0\" conform --inner --connect qemu:///system --domain \"$CASTOFF_LAB_DOMAIN\" --console \"$CASTOFF_LAB_CONSOLE\" \
+--local-target --may-kill-guest --may-restart-daemons --state-dir /run/castoff-conform --out /castoff/out/records.jsonl --trace-dir /castoff/out \"$@\"";
+
+/// Nova's options inside: those given, else short ones.
+fn settings(args: &ConformArgs) -> Vec<String> {
+    let short = Settings::SHORT;
+    [
+        ("--device-detach-attempts", args.device_detach_attempts, short.device_detach_attempts),
+        ("--device-detach-timeout", args.device_detach_timeout, short.device_detach_timeout),
+        ("--flush-timeout", args.flush_timeout, short.flush_timeout),
+        ("--replacement-timeout", args.replacement_timeout, short.replacement_timeout),
+        ("--reconcile-period", args.reconcile_period, short.reconcile_period),
+    ]
+    .into_iter()
+    .filter_map(|(name, given, short)| Some(format!("{name}={}", given.or(short)?)))
+    .collect()
+}
+
+fn copy_traces(from: &Path, to: &Path) -> Result<(), Problem> {
+    let failed = |e: std::io::Error| {
+        Problem::usage(format!("cannot write {}: {e}", to.display()), "name another --trace-dir")
+    };
+    fs::create_dir_all(to).map_err(failed)?;
+    #[allow(clippy::disallowed_methods, reason = "the order of copies does not matter")]
+    let files = fs::read_dir(from).map_err(failed)?;
+    for file in files {
+        let path = file.map_err(failed)?.path();
+        if let (Some("trace" | "log"), Some(name)) =
+            (path.extension().and_then(|e| e.to_str()), path.file_name())
+        {
+            fs::copy(&path, to.join(name)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the lab's scripts are: beside the sources that this was built from, or where one is told.
+fn lab() -> Option<PathBuf> {
+    let told = std::env::var_os("CASTOFF_LAB").map(PathBuf::from);
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/lab");
+    [told, Some(built)].into_iter().flatten().map(|p| p.join("up")).find(|p| p.is_file())
+}

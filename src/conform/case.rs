@@ -1,0 +1,268 @@
+//! A conformance case as data: what is attached, what happens to the host and when, what must hold.
+//!
+//! It compiles without real bindings, so that `castoff conform --list` needs none.
+
+/// Which guest a case needs. A lab boots one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Machine {
+    /// `q35`: lets go by ACPI.
+    Q35,
+    /// `pc` (i440FX): lets go by ACPI.
+    Pc,
+    /// `q35` without ACPI hotplug behind bridges: lets go by the PCIe slot, after five seconds.
+    Q35Native,
+    /// Nobody in the guest who would let go.
+    NoOs,
+}
+
+impl Machine {
+    /// All of them, in the order in which labs are booted.
+    pub const ALL: [Machine; 4] = [Machine::Q35, Machine::Q35Native, Machine::NoOs, Machine::Pc];
+
+    /// As `--machine` and the lab call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Machine::Q35 => "q35",
+            Machine::Pc => "pc",
+            Machine::Q35Native => "q35-native",
+            Machine::NoOs => "no-os",
+        }
+    }
+
+    /// The machine of this name.
+    pub fn named(name: &str) -> Option<Machine> {
+        Machine::ALL.into_iter().find(|m| m.as_str() == name)
+    }
+}
+
+/// What a case needs besides libvirt, QEMU, open-iscsi and a LUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A target of the run's own (`--local-target`): LUNs, portals and a tgtd that may be frozen.
+    LocalTarget,
+    /// multipath-tools, and multipathd running or startable (`--may-restart-daemons`).
+    Multipath,
+    /// A guest that may be paused, reset and killed (`--may-kill-guest`).
+    GuestOfOurs,
+    /// libvirtd and multipathd may be killed and started again (`--may-restart-daemons`).
+    DaemonsOfOurs,
+    /// A file system that the kernel and mkfs know.
+    FileSystem,
+}
+
+impl Need {
+    /// Why a case is skipped without it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Need::LocalTarget => "needs a target of castoff's own: give --local-target",
+            Need::Multipath => {
+                "needs multipath-tools, and multipathd running or --may-restart-daemons"
+            }
+            Need::GuestOfOurs => "pauses, resets or kills the guest: give --may-kill-guest",
+            Need::DaemonsOfOurs => "kills libvirtd or multipathd: give --may-restart-daemons",
+            Need::FileSystem => "needs mkfs.ext4 and a kernel with ext4",
+        }
+    }
+}
+
+/// Something that is done to the host by others than the pipeline. Volumes are counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The target answers no more, and does not hang up (SIGSTOP).
+    FreezeTarget,
+    /// It goes on (SIGCONT).
+    ThawTarget,
+    /// The target dies (SIGKILL).
+    KillTarget,
+    /// The target runs again, with what is on its disks.
+    StartTarget,
+    /// The target drops every connection; the initiator comes back.
+    DropConnections,
+    /// What goes to this portal (0 or 1) is swallowed.
+    LosePortal(usize),
+    /// The portal answers again.
+    RestorePortal(usize),
+    /// The guest's processors stop.
+    PauseGuest,
+    /// They go on.
+    ResumeGuest,
+    /// The guest's reset button.
+    ResetGuest,
+    /// The guest's QEMU dies (SIGKILL).
+    KillQemu,
+    /// libvirtd dies (SIGKILL) and is started again at once.
+    RestartLibvirtd,
+    /// multipathd stops.
+    StopMultipathd,
+    /// Somebody else takes the disk out of the running guest (`virsh detach-disk --live`).
+    DetachLive(u8),
+    /// Somebody else takes it out of the persistent config.
+    DetachPersistent(u8),
+    /// Somebody else detaches it by its alias, which waits for nothing, and it goes.
+    DetachByAlias(u8),
+    /// A process of the host opens the disk.
+    HoldOpen(u8),
+    /// A process of the host opens the disk and leaves 4 MiB of it dirty in the page cache.
+    Dirty(u8),
+    /// The host makes a file system on the disk, mounts it, and writes a file.
+    Mount(u8),
+    /// The guest's QEMU writes 1 MiB to the disk and flushes, as a guest's driver asks it to.
+    GuestWrites(u8),
+    /// The target stops exporting the volume's LUN.
+    Unmap(u8),
+    /// The target exports the second volume under the first one's LUN.
+    ReuseLun {
+        /// Whose number it was.
+        of: u8,
+        /// Whose data it has now.
+        by: u8,
+    },
+    /// A node record of the target is there from an earlier time, with `node.startup=automatic`.
+    StaleRecord,
+    /// A user resets the volume from `detaching` to `in-use` (os-roll_detaching).
+    RollDetaching(u8),
+}
+
+/// When an act strikes, seen from an operation of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Before the operation is carried out; it waits for the act.
+    Before,
+    /// After it has been carried out, before the pipeline sees its reply.
+    After,
+    /// While it is carried out: so many milliseconds after it was called.
+    During(u64),
+}
+
+/// A condition of the end, or of the moment between two steps. Volumes are counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The last DELETE was answered so (202, 400, 404, 409).
+    Answered(u16),
+    /// The second of two DELETEs was refused so.
+    SecondAnswered(u16),
+    /// Cinder's status of the volume.
+    Volume(u8, &'static str),
+    /// Whether nova has a BDM of it.
+    Bdm(u8, bool),
+    /// Whether cinder has an attachment of it.
+    Attachment(u8, bool),
+    /// Whether the running guest has it.
+    Live(u8, bool),
+    /// Whether the persistent config has it.
+    Persistent(u8, bool),
+    /// Whether the host has a SCSI device of it.
+    Device(u8, bool),
+    /// Whether a session to the target is there.
+    Session(bool),
+    /// Whether a node record of the target is there.
+    Records(bool),
+    /// Whether a multipath map of the target's disks, or one without paths, is there.
+    Maps(bool),
+    /// Whether the action's event of the last detach succeeded.
+    ActionSucceeded(bool),
+    /// What was written to the volume (by [`Act::Dirty`], [`Act::Mount`], [`Act::GuestWrites`]) is
+    /// on the target.
+    DataIntact(u8),
+    /// The guest can still read and write this volume.
+    GuestReads(u8),
+    /// The last detach took at least and at most so many milliseconds.
+    Took(u64, u64),
+    /// This operation was called so often during the last detach.
+    Called(&'static str, usize),
+}
+
+/// A step of a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// Attaches these volumes by the attach pipeline, one after the other.
+    Attach(&'static [u8]),
+    /// Does this now.
+    Do(Act),
+    /// Does this when the pipeline calls this operation for the n-th time from now on.
+    At(&'static str, u32, When, Act),
+    /// A fault of the simulation, as `--fault` has it; it counts from now on.
+    Fault(&'static str),
+    /// Detaches these volumes at the same time, and waits until nothing moves.
+    Detach(&'static [u8]),
+    /// Detaches this one, and again so many milliseconds later while the first is under way.
+    DetachTwice(u8, u64),
+    /// These must hold now.
+    Check(&'static [Check]),
+}
+
+/// How many paths a case's volumes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// One portal, no multipath.
+    One,
+    /// Two portals and a multipath map.
+    Two,
+}
+
+/// A case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Case {
+    /// Hierarchical id.
+    pub id: &'static str,
+    /// One line for people.
+    pub title: &'static str,
+    /// What it checks: bugs, functions of nova and os-brick, the host's own rules.
+    pub cites: &'static [&'static str],
+    /// The policy of the pipeline, unless the user names another.
+    pub policy: &'static str,
+    /// The guest.
+    pub machine: Machine,
+    /// What else it needs.
+    pub needs: &'static [Need],
+    /// Paths to its volumes.
+    pub paths: Paths,
+    /// `[libvirt]device_detach_attempts`, where the case is about it.
+    pub attempts: Option<u32>,
+    /// `[libvirt]device_detach_timeout` in seconds, where the case is about it.
+    pub timeout_s: Option<u32>,
+    /// How long all of it may take, seconds.
+    pub deadline_s: u64,
+    /// What happens.
+    pub steps: &'static [Step],
+    /// What would be safe too: a failing one of these makes the case differ, not fail.
+    pub usual: &'static [Check],
+}
+
+/// A case about a healthy one-path detach under 2026.1, which the others are variations of.
+pub const ONE_PATH: Case = Case {
+    id: "",
+    title: "",
+    cites: &[],
+    policy: "2026.1",
+    machine: Machine::Q35,
+    needs: &[],
+    paths: Paths::One,
+    attempts: None,
+    timeout_s: None,
+    deadline_s: 90,
+    steps: &[],
+    usual: &[],
+};
+
+/// What must hold once a volume has been detached and the host knows it no more.
+macro_rules! gone {
+    ($($volume:literal),*) => {
+        $crate::conform::case::Step::Check(&[$(
+            $crate::conform::case::Check::Volume($volume, "available"),
+            $crate::conform::case::Check::Bdm($volume, false),
+            $crate::conform::case::Check::Attachment($volume, false),
+            $crate::conform::case::Check::Live($volume, false),
+            $crate::conform::case::Check::Persistent($volume, false),
+            $crate::conform::case::Check::Device($volume, false),
+        )*])
+    };
+}
+pub(crate) use gone;
+
+/// What must hold of the host when no volume of the target is attached.
+pub const NOTHING_LEFT: Step =
+    Step::Check(&[Check::Session(false), Check::Records(false), Check::Maps(false)]);
+
+/// A DELETE that was taken, and a detach that nova calls a success.
+pub const ACCEPTED: Step = Step::Check(&[Check::Answered(202), Check::ActionSucceeded(true)]);

@@ -1,0 +1,72 @@
+//! All conformance cases, a file a group.
+
+use super::case::Case;
+
+mod healthy;
+
+/// Every case, in the order in which they run within a machine.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    [healthy::CASES].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a helper of a test that fails is a failed test")]
+
+    use std::collections::BTreeSet;
+
+    use castoff_pipeline::Policy;
+    use castoff_ports::call::operation_names;
+    use castoff_ports::plan::Fault;
+
+    use super::super::case::{Check, Step};
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_paths_of_plain_words() {
+        let mut seen = BTreeSet::new();
+        for case in all() {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+            let words: Vec<&str> = case.id.split('/').collect();
+            assert!((2..=4).contains(&words.len()), "{}", case.id);
+            assert!(words.iter().all(|w| !w.is_empty() && w.chars().all(plain)), "{}", case.id);
+            assert!(seen.insert(case.id), "{} twice", case.id);
+        }
+    }
+
+    #[test]
+    fn every_case_says_what_it_checks_and_checks_something() {
+        for case in all() {
+            assert!(!case.title.is_empty() && !case.cites.is_empty(), "{}", case.id);
+            assert!(Policy::named(case.policy).is_some(), "{}", case.id);
+            assert!(case.steps.iter().any(|s| matches!(s, Step::Check(_))), "{}", case.id);
+            assert!(case.deadline_s <= 240, "{}", case.id);
+        }
+    }
+
+    #[test]
+    fn operations_and_faults_that_cases_name_exist() {
+        let known: BTreeSet<&str> = operation_names().collect();
+        for case in all() {
+            for step in case.steps {
+                match step {
+                    Step::At(operation, nth, ..) => {
+                        assert!(known.contains(operation) && *nth > 0, "{}: {operation}", case.id);
+                    }
+                    Step::Fault(text) => {
+                        let fault: Fault = text.parse().unwrap();
+                        assert!(known.contains(fault.at.operation.as_str()), "{}", case.id);
+                    }
+                    Step::Check(checks) => {
+                        for check in *checks {
+                            if let Check::Called(operation, _) = check {
+                                assert!(known.contains(operation), "{}: {operation}", case.id);
+                            }
+                        }
+                    }
+                    Step::Attach(_) | Step::Do(_) | Step::Detach(_) | Step::DetachTwice(..) => {}
+                }
+            }
+        }
+    }
+}

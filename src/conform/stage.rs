@@ -1,0 +1,334 @@
+//! Where cases are played: the run's target and volumes, the guest that was given, and what is done
+//! to them from outside the pipeline.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
+
+use castoff_model::storage::IscsiAddress;
+use castoff_ports::host::by_path_name;
+use castoff_ports::{Iqn, Lun, Portal, VolumeId};
+use castoff_real::fixture::target::ADDRESSES;
+use castoff_real::fixture::{
+    FixtureError, Guest, Ledger, LocalTarget, Made, VOLUME_PREFIX, sh, sweep,
+};
+
+use super::case::{Act, Paths};
+
+/// Where what was written to a volume must be found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Written {
+    /// This byte, so often, from here.
+    At { offset: u64, len: usize, byte: u8 },
+    /// This text, anywhere.
+    Somewhere(String),
+}
+
+/// The LUNs of a run.
+pub(super) enum Luns {
+    /// Of a tgtd of the run's own.
+    Local(tokio::sync::Mutex<LocalTarget>),
+    /// One that the user named.
+    Named {
+        /// Its number.
+        lun: Lun,
+    },
+}
+
+/// The run's surroundings; one for all cases.
+pub(super) struct Stage {
+    pub(super) run: String,
+    pub(super) ledger: Rc<Ledger>,
+    pub(super) guest: Guest,
+    pub(super) iqn: Iqn,
+    /// One, or two of a local target.
+    pub(super) portals: Vec<Portal>,
+    pub(super) luns: Luns,
+    pub(super) may_kill_guest: bool,
+    written: RefCell<BTreeMap<u8, Vec<Written>>>,
+    /// The target was killed, or its LUNs are others than at first.
+    changed: Cell<bool>,
+}
+
+const DIRTY: Written = Written::At { offset: 8 << 20, len: 4 << 20, byte: 0xd1 };
+const GUESTS: Written = Written::At { offset: 0, len: 1 << 20, byte: 0x5a };
+
+impl Stage {
+    pub(super) fn new(
+        run: String,
+        ledger: Rc<Ledger>,
+        guest: Guest,
+        (iqn, portals, luns): (Iqn, Vec<Portal>, Luns),
+        may_kill_guest: bool,
+    ) -> Stage {
+        let (written, changed) = (RefCell::default(), Cell::new(false));
+        Stage { run, ledger, guest, iqn, portals, luns, may_kill_guest, written, changed }
+    }
+
+    /// The id of a volume: the disk's serial and alias carry it, and a sweep looks for it.
+    pub(super) fn volume(&self, n: u8) -> VolumeId {
+        VolumeId::new(format!("{VOLUME_PREFIX}-{}-4000-8000-{n:012x}", self.run))
+    }
+
+    /// Its LUN.
+    pub(super) fn lun(&self, n: u8) -> Lun {
+        match &self.luns {
+            Luns::Local(_) => Lun(n.into()),
+            Luns::Named { lun } => *lun,
+        }
+    }
+
+    /// The portals that a case with so many paths uses.
+    pub(super) fn portals_of(&self, paths: Paths) -> &[Portal] {
+        match paths {
+            Paths::One => &self.portals[..1],
+            Paths::Two => &self.portals,
+        }
+    }
+
+    /// Where cinder says that the volume is.
+    pub(super) fn address(&self, n: u8) -> IscsiAddress {
+        IscsiAddress { portal: self.portals[0].clone(), iqn: self.iqn.clone(), lun: self.lun(n) }
+    }
+
+    /// The disk on the host: the map's where there are two paths.
+    async fn disk(&self, n: u8) -> Result<String, FixtureError> {
+        let link =
+            format!("/dev/disk/by-path/{}", by_path_name(&self.portals[0], &self.iqn, self.lun(n)));
+        let script = "d=$(readlink -e \"$1\") || exit 1; h=$(ls \"/sys/block/${d##*/}/holders\" | head -n 1); echo \"/dev/${h:-${d##*/}}\"";
+        sh(script, &[link]).await.map(|s| s.trim().to_owned())
+    }
+
+    /// Does something to the host.
+    pub(super) async fn act(&self, act: Act) -> Result<(), FixtureError> {
+        match act {
+            Act::FreezeTarget => self.local()?.lock().await.freeze(),
+            Act::ThawTarget => self.local()?.lock().await.thaw(),
+            Act::KillTarget => {
+                self.changed.set(true);
+                self.local()?.lock().await.kill().await;
+            }
+            Act::StartTarget => self.local()?.lock().await.start().await?,
+            Act::DropConnections => self.local()?.lock().await.drop_connections().await?,
+            Act::LosePortal(n) => {
+                self.note(&Made::Route { address: ADDRESSES[n].to_owned() })?;
+                LocalTarget::lose_portal(ADDRESSES[n]).await?;
+            }
+            Act::RestorePortal(n) => LocalTarget::restore_portal(ADDRESSES[n]).await?,
+            Act::PauseGuest => drop(self.guest.virsh("suspend \"$2\"", &[]).await?),
+            Act::ResumeGuest => drop(self.guest.virsh("resume \"$2\"", &[]).await?),
+            Act::ResetGuest => drop(self.guest.virsh("reset \"$2\"", &[]).await?),
+            Act::KillQemu => self.guest.kill().await?,
+            Act::RestartLibvirtd => restart_libvirtd().await?,
+            Act::StopMultipathd => drop(sh("multipathd shutdown", &[""; 0]).await?),
+            Act::DetachLive(n) => self.take_disk(n, "--live").await?,
+            Act::DetachPersistent(n) => self.take_disk(n, "--config").await?,
+            Act::DetachByAlias(n) => self.take_by_alias(n).await?,
+            Act::HoldOpen(n) => self.hold(n, "").await?,
+            Act::Dirty(n) => {
+                let write = "head -c 4194304 /dev/zero | tr '\\0' '\\321' | dd of=\"$1\" bs=1M seek=8 iflag=fullblock conv=notrunc status=none;";
+                self.hold(n, write).await?;
+                self.wrote(n, DIRTY);
+            }
+            Act::Mount(n) => self.mount(n).await?,
+            Act::GuestWrites(n) => {
+                self.qemu_io(n, "write -P 0x5a 0 1M").await?;
+                self.qemu_io(n, "flush").await?;
+                self.wrote(n, GUESTS);
+            }
+            Act::Unmap(n) => {
+                self.changed.set(true);
+                self.local()?.lock().await.unmap(self.lun(n)).await?;
+            }
+            Act::ReuseLun { of, by } => {
+                self.changed.set(true);
+                let target = self.local()?.lock().await;
+                target.unmap(self.lun(of)).await?;
+                target.map(self.lun(of), self.lun(by)).await?;
+            }
+            Act::StaleRecord => {
+                let script = "iscsiadm -m node -T \"$1\" -p \"$2\" --op new && iscsiadm -m node -T \"$1\" -p \"$2\" --op update -n node.startup -v automatic";
+                sh(script, &[self.iqn.as_str(), self.portals[0].as_str()]).await?;
+            }
+            // The models' own: the case's player does it.
+            Act::RollDetaching(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether what was written to the volume is on the target; what is missing.
+    pub(super) async fn data(&self, n: u8) -> Result<(), String> {
+        let file = match &self.luns {
+            Luns::Local(target) => target.lock().await.file(self.lun(n)),
+            Luns::Named { .. } => return Err("the target's files are not ours to read".to_owned()),
+        };
+        let file = fs::File::open(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let written = self.written.borrow().get(&n).cloned().unwrap_or_default();
+        for what in &written {
+            match what {
+                Written::At { offset, len, byte } => {
+                    let mut found = vec![0; *len];
+                    file.read_exact_at(&mut found, *offset).map_err(|e| e.to_string())?;
+                    let lost = found.iter().filter(|b| *b != byte).count();
+                    if lost > 0 {
+                        return Err(format!("{lost} of {len} bytes at {offset} are lost"));
+                    }
+                }
+                Written::Somewhere(text) => {
+                    let mut all = vec![0; castoff_real::fixture::target::LUN_SIZE as usize];
+                    file.read_exact_at(&mut all, 0).map_err(|e| e.to_string())?;
+                    if !all.windows(text.len()).any(|w| w == text.as_bytes()) {
+                        return Err(format!("{text:?} is nowhere on the target"));
+                    }
+                }
+            }
+        }
+        if written.is_empty() { Err("nothing was written".to_owned()) } else { Ok(()) }
+    }
+
+    /// Whether the guest can read and write the volume, through its own disk.
+    pub(super) async fn guest_reads(&self, n: u8) -> Result<(), FixtureError> {
+        self.qemu_io(n, "write -P 0x77 2M 64k").await?;
+        self.qemu_io(n, "read -P 0x77 2M 64k").await
+    }
+
+    /// How long a lost session of the run's target is waited for.
+    pub(super) async fn set_replacement_timeout(&self, seconds: u32) -> Result<(), FixtureError> {
+        let script = "for s in /sys/class/iscsi_session/session*; do [ \"$(cat \"$s/targetname\" 2>/dev/null)\" != \"$1\" ] || echo \"$2\" >\"$s/recovery_tmo\"; done";
+        sh(script, &[self.iqn.as_str(), &seconds.to_string()]).await.map(drop)
+    }
+
+    /// After a case, whatever came of it: the target and the guest are as they were at first.
+    pub(super) async fn reset(&self) -> Vec<FixtureError> {
+        let mut errors = Vec::new();
+        let mut note = |result: Result<(), FixtureError>| errors.extend(result.err());
+        note(sweep::holders(&self.run).await);
+        let mount = self.ledger.files(&self.run).join("mount").display().to_string();
+        note(
+            sh("mountpoint -q \"$1\" || exit 0; umount \"$1\" || umount -l \"$1\"", &[mount])
+                .await
+                .map(drop),
+        );
+        for address in ADDRESSES {
+            note(LocalTarget::restore_portal(address).await);
+        }
+        if let Luns::Local(target) = &self.luns {
+            target.lock().await.thaw();
+        }
+        if self.may_kill_guest {
+            note(self.guest.revive().await);
+        }
+        note(sweep::empty_guest(&self.guest, &self.run, self.may_kill_guest).await);
+        note(sweep::disconnect(self.iqn.as_str()).await);
+        if let Luns::Local(target) = &self.luns {
+            let mut target = target.lock().await;
+            if self.changed.replace(false) {
+                target.kill().await;
+                note(target.start().await);
+            }
+            if !self.written.take().is_empty() {
+                note(target.empty());
+            }
+        }
+        errors
+    }
+
+    fn local(&self) -> Result<&tokio::sync::Mutex<LocalTarget>, FixtureError> {
+        match &self.luns {
+            Luns::Local(target) => Ok(target),
+            Luns::Named { .. } => Err(FixtureError::Command {
+                what: "touch the target".to_owned(),
+                exit: -1,
+                message: "it is the user's: --local-target makes one of our own".to_owned(),
+            }),
+        }
+    }
+
+    fn note(&self, made: &Made) -> Result<(), FixtureError> {
+        self.ledger.write(&self.run, made)
+    }
+
+    fn wrote(&self, n: u8, what: Written) {
+        self.written.borrow_mut().entry(n).or_default().push(what);
+    }
+
+    /// The target (`vdb`) of a volume in the guest.
+    async fn target_dev(&self, n: u8, live: bool) -> Result<String, FixtureError> {
+        let disks = self.guest.disks(self.volume(n).as_str(), live).await?;
+        disks.into_iter().next().ok_or_else(|| FixtureError::Command {
+            what: format!("find volume {n} in the guest"),
+            exit: -1,
+            message: "it is not there".to_owned(),
+        })
+    }
+
+    async fn take_disk(&self, n: u8, from: &str) -> Result<(), FixtureError> {
+        let live = from == "--live";
+        let dev = self.target_dev(n, live).await?;
+        self.guest.virsh(&format!("detach-disk \"$2\" \"$3\" {from}"), &[&dev]).await?;
+        self.wait_gone(n, live).await
+    }
+
+    async fn take_by_alias(&self, n: u8) -> Result<(), FixtureError> {
+        let alias = format!("ua-{}", self.volume(n));
+        self.guest.virsh("detach-device-alias \"$2\" \"$3\" --live", &[&alias]).await?;
+        self.wait_gone(n, true).await
+    }
+
+    async fn wait_gone(&self, n: u8, live: bool) -> Result<(), FixtureError> {
+        let serial = self.volume(n);
+        let gone =
+            || async { self.guest.disks(serial.as_str(), live).await.is_ok_and(|d| d.is_empty()) };
+        castoff_real::fixture::until("the disk to leave the guest", 30, gone).await
+    }
+
+    /// Opens the disk with a process of the run's name; `first` is done with it open.
+    async fn hold(&self, n: u8, first: &str) -> Result<(), FixtureError> {
+        self.note(&Made::Holder {})?;
+        let disk = self.disk(n).await?;
+        let script = format!(
+            "exec 3<>\"$1\" || exit 1; {first} (exec -a \"castoff-holder-$2\" sleep 600 </dev/null >/dev/null 2>&1 &)"
+        );
+        // `exec -a` is bash's.
+        sh("exec bash -c \"$1\" bash \"$2\" \"$3\"", &[script.as_str(), &disk, &self.run])
+            .await
+            .map(drop)
+    }
+
+    async fn mount(&self, n: u8) -> Result<(), FixtureError> {
+        self.note(&Made::Mount {})?;
+        let disk = self.disk(n).await?;
+        let at = self.ledger.files(&self.run).join("mount").display().to_string();
+        let text = format!("castoff-{}-was-here", self.run);
+        let script = "mkdir -p \"$2\" && mkfs.ext4 -q -O ^has_journal \"$1\" && mount \"$1\" \"$2\" && echo \"$3\" >\"$2/file\" && sync \"$2/file\"";
+        sh(script, &[&disk, &at, &text]).await?;
+        self.wrote(n, Written::Somewhere(text));
+        Ok(())
+    }
+
+    /// Reads and writes as the guest's driver would have QEMU do it.
+    async fn qemu_io(&self, n: u8, command: &str) -> Result<(), FixtureError> {
+        let hmp = format!(
+            "qemu-io -d /machine/peripheral/ua-{}/virtio-backend \"{command}\"",
+            self.volume(n)
+        );
+        let said = self.guest.virsh("qemu-monitor-command \"$2\" --hmp \"$3\"", &[&hmp]).await?;
+        let bad = ["rror", "failed", "No such", "not found"];
+        if bad.iter().any(|b| said.contains(b)) {
+            return Err(FixtureError::Command {
+                what: hmp,
+                exit: 0,
+                message: said.trim().to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Kills libvirtd and starts it again: its guests go on, its clients are cut off.
+async fn restart_libvirtd() -> Result<(), FixtureError> {
+    let script = "p=$(pidof libvirtd) || exit 1; kill -KILL $p; while [ -e /proc/$p ]; do sleep 0.02; done; setsid libvirtd </dev/null >/dev/null 2>&1 &";
+    sh(script, &[""; 0]).await.map(drop)
+}
