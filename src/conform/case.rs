@@ -189,6 +189,8 @@ pub enum Step {
     DetachTwice(u8, u64),
     /// These must hold now.
     Check(&'static [Check]),
+    /// These must hold within so many seconds.
+    Until(u64, &'static [Check]),
 }
 
 /// How many paths a case's volumes have.

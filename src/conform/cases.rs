@@ -2,11 +2,28 @@
 
 use super::case::Case;
 
+mod compute;
+mod guest;
 mod healthy;
+mod host;
+mod initiator;
+mod libvirt;
+mod plans;
+mod target;
 
 /// Every case, in the order in which they run within a machine.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [healthy::CASES].into_iter().flatten()
+    let groups = [
+        healthy::CASES,
+        guest::CASES,
+        host::CASES,
+        initiator::CASES,
+        target::CASES,
+        libvirt::CASES,
+        compute::CASES,
+        plans::CASES,
+    ];
+    groups.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -57,7 +74,7 @@ mod tests {
                         let fault: Fault = text.parse().unwrap();
                         assert!(known.contains(fault.at.operation.as_str()), "{}", case.id);
                     }
-                    Step::Check(checks) => {
+                    Step::Check(checks) | Step::Until(_, checks) => {
                         for check in *checks {
                             if let Check::Called(operation, _) = check {
                                 assert!(known.contains(operation), "{}: {operation}", case.id);

@@ -18,7 +18,7 @@ use castoff_real::{RealConfig, RealError, RealHost, Timing};
 use futures::future::join_all;
 
 use super::acts::ActLayer;
-use super::case::{Act, Case, Paths, Step};
+use super::case::{Act, Case, Check, Paths, Step};
 use super::checks;
 use super::cloud::{Settings, conf, control_plane, release, user};
 use super::hybrid::{Hybrid, Shared};
@@ -203,12 +203,25 @@ impl<'a> Play<'a> {
             Step::Fault(text) => self.faults.arm(text.parse()?),
             Step::Detach(volumes) => self.detach(volumes).await?,
             Step::DetachTwice(n, after) => self.detach_twice(*n, *after).await?,
+            Step::Until(seconds, list) => self.until(*seconds, list).await?,
             Step::Check(list) => {
                 let found = checks::run(self, list).await?;
                 self.checks.borrow_mut().extend(found);
             }
         }
         Ok(())
+    }
+
+    async fn until(&self, seconds: u64, list: &[Check]) -> Result<(), PlayError> {
+        let end = self.hybrid.host.now() + Duration::from_secs(seconds);
+        loop {
+            let found = checks::run(self, list).await?;
+            if found.iter().all(|c| c.ok) || self.hybrid.host.now() > end {
+                self.checks.borrow_mut().extend(found);
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// os-roll_detaching, by the models' own hand: an operator's command.

@@ -52,7 +52,7 @@ pub(super) struct Stage {
     changed: Cell<bool>,
 }
 
-const DIRTY: Written = Written::At { offset: 8 << 20, len: 4 << 20, byte: 0xd1 };
+const DIRTY: Written = Written::At { offset: 0, len: 4 << 20, byte: 0xd1 };
 const GUESTS: Written = Written::At { offset: 0, len: 1 << 20, byte: 0x5a };
 
 impl Stage {
@@ -119,7 +119,12 @@ impl Stage {
             Act::RestorePortal(n) => LocalTarget::restore_portal(ADDRESSES[n]).await?,
             Act::PauseGuest => drop(self.guest.virsh("suspend \"$2\"", &[]).await?),
             Act::ResumeGuest => drop(self.guest.virsh("resume \"$2\"", &[]).await?),
-            Act::ResetGuest => drop(self.guest.virsh("reset \"$2\"", &[]).await?),
+            Act::ResetGuest => {
+                // Else a guest that is destroyed when it reboots is.
+                let stay = "set-lifecycle-action \"$2\" reboot restart --live";
+                self.guest.virsh(stay, &[]).await?;
+                drop(self.guest.virsh("reset \"$2\"", &[]).await?);
+            }
             Act::KillQemu => self.guest.kill().await?,
             Act::RestartLibvirtd => restart_libvirtd().await?,
             Act::StopMultipathd => drop(sh("multipathd shutdown", &[""; 0]).await?),
@@ -128,7 +133,8 @@ impl Stage {
             Act::DetachByAlias(n) => self.take_by_alias(n).await?,
             Act::HoldOpen(n) => self.hold(n, "").await?,
             Act::Dirty(n) => {
-                let write = "head -c 4194304 /dev/zero | tr '\\0' '\\321' | dd of=\"$1\" bs=1M seek=8 iflag=fullblock conv=notrunc status=none;";
+                // Through the one open file: closing another would write it back.
+                let write = "head -c 4194304 /dev/zero | tr '\\0' '\\321' >&3;";
                 self.hold(n, write).await?;
                 self.wrote(n, DIRTY);
             }

@@ -221,7 +221,7 @@ fn most_volumes(cases: &[&'static Case]) -> u32 {
     let attached = cases.iter().flat_map(|c| c.steps).filter_map(|s| match s {
         Step::Attach(volumes) => volumes.iter().max(),
         Step::Do(_) | Step::At(..) | Step::Fault(_) | Step::Detach(_) => None,
-        Step::DetachTwice(..) | Step::Check(_) => None,
+        Step::DetachTwice(..) | Step::Check(_) | Step::Until(..) => None,
     });
     u32::from(attached.max().copied().unwrap_or(1))
 }

@@ -71,6 +71,7 @@ fn step_line(step: &Step) -> Option<String> {
         Step::Fault(text) => Some(format!("fault {text}")),
         Step::Detach(volumes) => Some(format!("detach {volumes:?}")),
         Step::DetachTwice(n, ms) => Some(format!("detach [{n}], again after {ms} ms")),
+        Step::Until(seconds, _) => Some(format!("wait up to {seconds} s")),
         Step::Check(_) => None,
     }
 }

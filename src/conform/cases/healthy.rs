@@ -117,4 +117,20 @@ pub(super) const CASES: &[Case] = &[
         steps: SIMPLE,
         ..ONE_PATH
     },
+    Case {
+        id: "detach/healthy/eight-in-parallel",
+        title: "eight disks of one guest are detached at the same time",
+        cites: &["os-brick bug 1947370", "nova bug 1662483"],
+        machine: Machine::Pc,
+        needs: &[Need::LocalTarget],
+        deadline_s: 240,
+        steps: &[
+            Step::Attach(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            Step::Detach(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            Step::Check(&[Check::Answered(202)]),
+            gone!(1, 2, 3, 4, 5, 6, 7, 8),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
 ];

@@ -1,0 +1,73 @@
+//! `libvirt`: its daemon and its QEMU end in the middle.
+
+use crate::conform::case::{
+    ACCEPTED, Act, Case, Machine, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
+};
+
+const REQUEST: &str = "libvirt::DetachDeviceFlags";
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "libvirt/daemon/killed-between-request-and-event",
+        title: "libvirtd dies when it has answered and the guest has not yet let go: the event is lost",
+        cites: &["nova LibvirtDriver._detach_from_live_with_retry", "nova bug 1887946"],
+        machine: Machine::Q35Native,
+        needs: &[Need::DaemonsOfOurs],
+        timeout_s: Some(4),
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At(REQUEST, 2, When::After, Act::RestartLibvirtd),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "libvirt/daemon/killed-during-request-hardened",
+        title: "libvirtd dies while it works on the request: the guest's word decides, not the error",
+        cites: &["castoff property S14"],
+        policy: "hardened",
+        machine: Machine::Q35Native,
+        needs: &[Need::DaemonsOfOurs],
+        timeout_s: Some(4),
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At(REQUEST, 2, When::During(1_000), Act::RestartLibvirtd),
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "libvirt/qemu/killed-before-request",
+        title: "QEMU dies before the running guest is asked: the host is disconnected all the same",
+        cites: &["nova bug 1887946", "libvirt error 55"],
+        needs: &[Need::GuestOfOurs],
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At(REQUEST, 2, When::Before, Act::KillQemu),
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "libvirt/qemu/killed-before-request-hardened",
+        title: "the same, taken up again by the reconciler if need be",
+        cites: &["castoff property L2"],
+        policy: "hardened",
+        needs: &[Need::GuestOfOurs],
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At(REQUEST, 2, When::Before, Act::KillQemu),
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+];

@@ -1,0 +1,132 @@
+//! `target` and `path`: the other end freezes, dies, or cannot be reached.
+
+use crate::conform::case::{
+    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, Step, When, gone,
+};
+
+/// The target answers nothing for three seconds from this operation on.
+macro_rules! frozen_at {
+    ($operation:literal, $nth:literal) => {
+        &[
+            Step::Attach(&[1]),
+            Step::At($operation, $nth, When::Before, Act::FreezeTarget),
+            Step::At($operation, $nth, When::During(3_000), Act::ThawTarget),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ]
+    };
+}
+
+/// The target is dead from this operation on, and stays so.
+const KILLED: &[Step] = &[
+    Step::Attach(&[1]),
+    Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
+    Step::Detach(&[1]),
+    ACCEPTED,
+    gone!(1),
+    NOTHING_LEFT,
+];
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "target/frozen/then-thawed-at-unplug",
+        title: "the target freezes when the guest is asked, and goes on three seconds later",
+        cites: &["measured: libvirt's detach waits for the request under way"],
+        needs: &[Need::LocalTarget],
+        steps: frozen_at!("libvirt::DetachDeviceFlags", 2),
+        ..ONE_PATH
+    },
+    Case {
+        id: "target/frozen/then-thawed-at-flush",
+        title: "the target freezes before the flush, and goes on three seconds later",
+        cites: &["os-brick LinuxSCSI.flush_device_io"],
+        needs: &[Need::LocalTarget],
+        steps: frozen_at!("host::FlushBufs", 1),
+        ..ONE_PATH
+    },
+    Case {
+        id: "target/frozen/then-thawed-at-logout",
+        title: "the target freezes before the logout, and goes on three seconds later",
+        cites: &["open-iscsi node.conn[0].timeo.logout_timeout"],
+        needs: &[Need::LocalTarget],
+        steps: frozen_at!("iscsi::Logout", 1),
+        ..ONE_PATH
+    },
+    Case {
+        id: "target/killed/before-unplug",
+        title: "the target dies before the guest is asked: the host lets go of a disk without a path",
+        cites: &["open-iscsi node.session.timeo.replacement_timeout"],
+        needs: &[Need::LocalTarget],
+        deadline_s: 150,
+        steps: KILLED,
+        ..ONE_PATH
+    },
+    Case {
+        id: "target/killed/before-unplug-hardened",
+        title: "the same with a confirmed disconnect",
+        cites: &["os-brick bug 1732199"],
+        policy: "hardened",
+        needs: &[Need::LocalTarget],
+        deadline_s: 150,
+        steps: KILLED,
+        ..ONE_PATH
+    },
+    Case {
+        id: "path/unreachable/before-flush",
+        title: "the only portal cannot be reached any more: nothing is left once the timeouts are over",
+        cites: &[
+            "open-iscsi node.conn[0].timeo.noop_out_timeout",
+            "open-iscsi node.session.timeo.replacement_timeout",
+        ],
+        needs: &[Need::LocalTarget],
+        deadline_s: 180,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At("host::FlushBufs", 1, When::Before, Act::LosePortal(0)),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "path/multipath/one-of-two-lost",
+        title: "one of two paths is lost before the detach",
+        cites: &[
+            "os-brick ISCSIConnector._cleanup_connection",
+            "os-brick LinuxSCSI.flush_multipath_device",
+        ],
+        needs: &[Need::LocalTarget, Need::Multipath],
+        paths: Paths::Two,
+        deadline_s: 180,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::Do(Act::LosePortal(1)),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "path/multipath/multipathd-down",
+        title: "multipathd has stopped: the map and both paths go all the same",
+        cites: &["os-brick LinuxSCSI.flush_multipath_device"],
+        needs: &[Need::LocalTarget, Need::Multipath, Need::DaemonsOfOurs],
+        paths: Paths::Two,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::Check(&[Check::Maps(true)]),
+            Step::Do(Act::StopMultipathd),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+];
