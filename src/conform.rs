@@ -21,19 +21,19 @@ pub mod cases;
 mod checks;
 #[cfg(feature = "real")]
 mod cloud;
+pub mod html;
 #[cfg(feature = "real")]
 mod hybrid;
+pub mod junit;
 #[cfg(feature = "real")]
 mod play;
-pub mod html;
-pub mod junit;
 pub mod record;
 pub mod refine;
-pub mod tap;
 pub mod select;
 #[cfg(feature = "real")]
 mod stage;
 #[cfg(feature = "real")]
 pub mod suite;
+pub mod tap;
 #[cfg(feature = "real")]
 pub use cloud::Settings;
