@@ -90,7 +90,7 @@ pub async fn inspect(
 ) -> Result<Leftovers, Failure> {
     let sysfs = &host.sysfs;
     let mut left = on_the_host(sysfs, target);
-    left.node_records = node_records(host, target).await?;
+    left.node_records = node_records(host, &target.1, std::slice::from_ref(&target.0)).await?;
     for inactive in [false, true] {
         let mut disks = disks(host, domain, inactive).await?;
         disks.retain(|d| is_the_volumes(d, volume, target, &left.devices, sysfs));
@@ -119,11 +119,15 @@ fn by_path_prefix((portal, iqn): &(Portal, Iqn)) -> String {
 
 pub(crate) async fn node_records(
     host: &RealHost,
-    target: &(Portal, Iqn),
+    iqn: &Iqn,
+    portals: &[Portal],
 ) -> Result<Vec<String>, Failure> {
     match host.carry_out(&onlooker(), Call::Iscsi(IscsiCall::Nodes(Nodes {}))).await? {
         // Exit 21 without a line is "no records found".
-        Reply::Iscsi(IscsiReply::Nodes(output)) => Ok(records_of(&output.stdout, target)),
+        Reply::Iscsi(IscsiReply::Nodes(output)) => {
+            let of = |p: &Portal| records_of(&output.stdout, &(p.clone(), iqn.clone()));
+            Ok(portals.iter().flat_map(of).collect())
+        }
         other => unreachable!("Nodes was answered {other:?}"),
     }
 }

@@ -52,9 +52,7 @@ pub async fn look(
             seen.maps.push(dm);
         }
     }
-    for portal in portals {
-        seen.node_records.extend(node_records(host, &(portal.clone(), iqn.clone())).await?);
-    }
+    seen.node_records = node_records(host, iqn, portals).await?;
     seen.persistent = disks(host, domain, true).await?;
     if runs(host, domain).await? {
         seen.live = disks(host, domain, false).await?;

@@ -231,6 +231,19 @@ pub struct Case {
     pub usual: &'static [Check],
 }
 
+impl Case {
+    /// The volumes that it attaches, each once.
+    pub fn volumes(&self) -> Vec<u8> {
+        let mut all = std::collections::BTreeSet::new();
+        for step in self.steps {
+            if let Step::Attach(volumes) = step {
+                all.extend(volumes.iter().copied());
+            }
+        }
+        all.into_iter().collect()
+    }
+}
+
 /// A case about a healthy one-path detach under 2026.1, which the others are variations of.
 pub const ONE_PATH: Case = Case {
     id: "",

@@ -1,7 +1,6 @@
 //! One case from its beginning to its last check.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use castoff_ports::plan::Plan;
 use castoff_ports::trace::{Event, Trace};
 use castoff_ports::trace_layer::TraceLayer;
 use castoff_ports::{Binding, Failure, InstanceId, RequestId, SimTime, VolumeId};
+use castoff_real::look::Seen;
 use castoff_real::{RealConfig, RealError, RealHost, Timing};
 use futures::future::join_all;
 
@@ -86,6 +86,8 @@ pub(super) struct Play<'a> {
     answers: RefCell<Vec<u16>>,
     checks: RefCell<Vec<CheckRecord>>,
     trace: Trace,
+    /// What the last look saw.
+    pub(super) seen: RefCell<Option<Seen>>,
 }
 
 impl<'a> Play<'a> {
@@ -112,7 +114,7 @@ impl<'a> Play<'a> {
         };
         policy = own.apply(policy);
         let volumes: Vec<_> =
-            numbers(case).into_iter().map(|n| (stage.volume(n), stage.address(n))).collect();
+            case.volumes().into_iter().map(|n| (stage.volume(n), stage.address(n))).collect();
         let portals = stage.portals_of(case.paths);
         let world = control_plane(release(&policy), &instance, &volumes, portals);
         let hybrid = Hybrid::new(world, host, conf(policy, case.paths == Paths::Two));
@@ -136,6 +138,7 @@ impl<'a> Play<'a> {
             answers: RefCell::default(),
             checks: RefCell::default(),
             trace,
+            seen: RefCell::default(),
         })
     }
 
@@ -186,6 +189,9 @@ impl<'a> Play<'a> {
     }
 
     async fn step(&self, step: &Step) -> Result<(), PlayError> {
+        if !matches!(step, Step::Check(_)) {
+            self.seen.take();
+        }
         match step {
             Step::Attach(volumes) => {
                 for n in *volumes {
@@ -215,6 +221,7 @@ impl<'a> Play<'a> {
     async fn until(&self, seconds: u64, list: &[Check]) -> Result<(), PlayError> {
         let end = self.hybrid.host.now() + Duration::from_secs(seconds);
         loop {
+            self.seen.take();
             let found = checks::run(self, list).await?;
             if found.iter().all(|c| c.ok) || self.hybrid.host.now() > end {
                 self.checks.borrow_mut().extend(found);
@@ -292,6 +299,7 @@ impl<'a> Play<'a> {
 
     async fn end(&self) -> Result<(), PlayError> {
         self.ended.set(self.hybrid.host.now());
+        self.seen.take();
         let found = checks::safe(self).await?;
         self.checks.borrow_mut().extend(found);
         Ok(())
@@ -347,7 +355,7 @@ impl<'a> Play<'a> {
 
     /// The case's volumes.
     pub(super) fn volumes(&self) -> Vec<u8> {
-        numbers(self.case)
+        self.case.volumes()
     }
 
     /// The last DELETE's answer.
@@ -376,15 +384,4 @@ impl<'a> Play<'a> {
             None => "no event".to_owned(),
         }
     }
-}
-
-/// The volumes that a case attaches.
-fn numbers(case: &Case) -> Vec<u8> {
-    let mut all = BTreeSet::new();
-    for step in case.steps {
-        if let Step::Attach(volumes) = step {
-            all.extend(volumes.iter().copied());
-        }
-    }
-    all.into_iter().collect()
 }

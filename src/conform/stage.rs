@@ -15,7 +15,7 @@ use castoff_real::fixture::{
     FixtureError, Guest, Ledger, LocalTarget, Made, VOLUME_PREFIX, sh, sweep,
 };
 
-use super::case::{Act, Paths};
+use super::case::{Act, Case, Paths};
 
 /// Where what was written to a volume must be found again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub(super) struct Stage {
     pub(super) luns: Luns,
     pub(super) may_kill_guest: bool,
     written: RefCell<BTreeMap<u8, Vec<Written>>>,
+    /// What this case has made besides.
+    made: RefCell<Vec<Made>>,
+    /// The guest was paused, reset or killed.
+    touched: Cell<bool>,
     /// The target was killed, or its LUNs are others than at first.
     changed: Cell<bool>,
 }
@@ -63,8 +67,19 @@ impl Stage {
         (iqn, portals, luns): (Iqn, Vec<Portal>, Luns),
         may_kill_guest: bool,
     ) -> Stage {
-        let (written, changed) = (RefCell::default(), Cell::new(false));
-        Stage { run, ledger, guest, iqn, portals, luns, may_kill_guest, written, changed }
+        Stage {
+            run,
+            ledger,
+            guest,
+            iqn,
+            portals,
+            luns,
+            may_kill_guest,
+            written: RefCell::default(),
+            made: RefCell::default(),
+            touched: Cell::default(),
+            changed: Cell::default(),
+        }
     }
 
     /// The id of a volume: the disk's serial and alias carry it, and a sweep looks for it.
@@ -101,8 +116,18 @@ impl Stage {
         sh(script, &[link]).await.map(|s| s.trim().to_owned())
     }
 
+    /// The target shows the case's volumes, and no others.
+    pub(super) async fn export(&self, case: &Case) -> Result<(), FixtureError> {
+        let Luns::Local(target) = &self.luns else { return Ok(()) };
+        let luns: Vec<u32> = case.volumes().into_iter().map(|n| self.lun(n).0).collect();
+        target.lock().await.export(&luns).await
+    }
+
     /// Does something to the host.
     pub(super) async fn act(&self, act: Act) -> Result<(), FixtureError> {
+        if matches!(act, Act::PauseGuest | Act::ResetGuest | Act::KillQemu | Act::RestartLibvirtd) {
+            self.touched.set(true);
+        }
         match act {
             Act::FreezeTarget => self.local()?.lock().await.freeze(),
             Act::ThawTarget => self.local()?.lock().await.thaw(),
@@ -210,20 +235,22 @@ impl Stage {
     pub(super) async fn reset(&self) -> Vec<FixtureError> {
         let mut errors = Vec::new();
         let mut note = |result: Result<(), FixtureError>| errors.extend(result.err());
-        note(sweep::holders(&self.run).await);
-        let mount = self.ledger.files(&self.run).join("mount").display().to_string();
-        note(
-            sh("mountpoint -q \"$1\" || exit 0; umount \"$1\" || umount -l \"$1\"", &[mount])
-                .await
-                .map(drop),
-        );
+        let made = self.made.take();
+        if made.contains(&Made::Holder {}) {
+            note(sweep::holders(&self.run).await);
+        }
+        if made.contains(&Made::Mount {}) {
+            note(sweep::unmount(&self.ledger, &self.run).await);
+        }
         for address in ADDRESSES {
-            note(LocalTarget::restore_portal(address).await);
+            if made.contains(&Made::Route { address: address.to_owned() }) {
+                note(LocalTarget::restore_portal(address).await);
+            }
         }
         if let Luns::Local(target) = &self.luns {
             target.lock().await.thaw();
         }
-        if self.may_kill_guest {
+        if self.may_kill_guest && self.touched.replace(false) {
             note(self.guest.revive().await);
         }
         note(sweep::empty_guest(&self.guest, &self.run, self.may_kill_guest).await);
@@ -252,7 +279,9 @@ impl Stage {
         }
     }
 
+    /// Writes down what is about to be made.
     fn note(&self, made: &Made) -> Result<(), FixtureError> {
+        self.made.borrow_mut().push(made.clone());
         self.ledger.write(&self.run, made)
     }
 

@@ -16,7 +16,7 @@ use castoff_real::prerequisites;
 use futures::future::{Either, select};
 
 use super::capabilities::Capabilities;
-use super::case::{Case, Machine, Paths, Step};
+use super::case::{Case, Machine, Paths};
 use super::cloud::Settings;
 use super::play::{Play, PlayError, Played};
 use super::record::{CaseRecord, CheckRecord, Grade, HostFacts, StepRecord};
@@ -218,12 +218,7 @@ async fn set(
 }
 
 fn most_volumes(cases: &[&'static Case]) -> u32 {
-    let attached = cases.iter().flat_map(|c| c.steps).filter_map(|s| match s {
-        Step::Attach(volumes) => volumes.iter().max(),
-        Step::Do(_) | Step::At(..) | Step::Fault(_) | Step::Detach(_) => None,
-        Step::DetachTwice(..) | Step::Check(_) | Step::Until(..) => None,
-    });
-    u32::from(attached.max().copied().unwrap_or(1))
+    u32::from(cases.iter().flat_map(|c| c.volumes()).max().unwrap_or(1))
 }
 
 fn skipped(case: &Case, reason: String) -> CaseRecord {
@@ -287,6 +282,7 @@ async fn play(
     stage: &Rc<Stage>,
     record: &mut CaseRecord,
 ) -> Result<(), PlayError> {
+    stage.export(case).await?;
     let play = Play::new(case, policy, stage, &options.settings)?;
     let limit = Duration::from_secs(case.deadline_s);
     let ended = tokio::time::timeout(limit, play.run()).await;
