@@ -21,10 +21,14 @@ pub mod cases;
 mod checks;
 #[cfg(feature = "real")]
 mod cloud;
+#[cfg(feature = "real")]
+mod host_facts;
 pub mod html;
 #[cfg(feature = "real")]
 mod hybrid;
 pub mod junit;
+#[cfg(feature = "real")]
+mod multipathd;
 #[cfg(feature = "real")]
 mod play;
 pub mod record;

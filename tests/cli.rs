@@ -64,6 +64,29 @@ fn conform_without_the_feature_says_what_to_install_and_exits_5() {
 }
 
 #[test]
+fn conform_lists_its_cases_without_real_bindings() {
+    let out = castoff(&["conform", "--list", "--format", "json"]);
+    assert!(out.status.success());
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let ids: Vec<&str> = json.as_array().unwrap().iter().filter_map(|c| c["id"].as_str()).collect();
+    assert!(ids.len() >= 30, "{ids:?}");
+    let out = castoff(&["conform", "--list", "guest/unplug/*", "detach/healthy/pc"]);
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        text.lines().skip(1).all(|l| l.starts_with("guest/unplug/") || l.contains(" pc ")),
+        "{text}"
+    );
+}
+
+#[test]
+fn conform_says_what_it_would_do_and_refuses_a_case_that_is_none() {
+    let out = castoff(&["conform", "--dry-run", "--lab", "host/device/dirty-pages"]);
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("Dirty(1) Before call 1 of host::FlushBufs"), "{text}");
+    refused(&["conform", "--list", "host/nothing"], 2, &["host/nothing", "--list"]);
+}
+
+#[test]
 fn lists_are_json_arrays_of_objects_with_a_name() {
     for what in ["scenarios", "policies", "releases", "properties", "operations"] {
         let out = castoff(&["list", what, "--format", "json"]);

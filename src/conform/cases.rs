@@ -36,7 +36,7 @@ mod tests {
     use castoff_ports::call::operation_names;
     use castoff_ports::plan::Fault;
 
-    use super::super::case::{Check, Step};
+    use super::super::case::{Act, Check, Need, Paths, Step};
     use super::*;
 
     #[test]
@@ -83,6 +83,59 @@ mod tests {
                     }
                     Step::Attach(_) | Step::Do(_) | Step::Detach(_) | Step::DetachTwice(..) => {}
                 }
+            }
+        }
+    }
+    /// What an act needs before it may be done to a host.
+    fn need(act: Act) -> Option<Need> {
+        match act {
+            Act::FreezeTarget
+            | Act::ThawTarget
+            | Act::KillTarget
+            | Act::StartTarget
+            | Act::DropConnections
+            | Act::LosePortal(_)
+            | Act::RestorePortal(_)
+            | Act::HoldOpen(_)
+            | Act::Dirty(_)
+            | Act::Mount(_)
+            | Act::GuestWrites(_)
+            | Act::Unmap(_)
+            | Act::ReuseLun { .. }
+            | Act::StaleRecord => Some(Need::LocalTarget),
+            Act::PauseGuest | Act::ResumeGuest | Act::ResetGuest | Act::KillQemu => {
+                Some(Need::GuestOfOurs)
+            }
+            Act::RestartLibvirtd | Act::StopMultipathd => Some(Need::DaemonsOfOurs),
+            Act::DetachLive(_)
+            | Act::DetachPersistent(_)
+            | Act::DetachByAlias(_)
+            | Act::RollDetaching(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_case_asks_for_all_that_it_touches() {
+        for case in all() {
+            let mut needs: Vec<Need> = Vec::new();
+            for step in case.steps {
+                match step {
+                    Step::Do(act) | Step::At(_, _, _, act) => needs.extend(need(*act)),
+                    Step::Fault(text) if text.ends_with("guest-deaf") => {
+                        needs.push(Need::GuestOfOurs)
+                    }
+                    Step::Attach(_) | Step::Fault(_) | Step::Detach(_) => {}
+                    Step::DetachTwice(..) | Step::Check(_) | Step::Until(..) => {}
+                }
+            }
+            if case.volumes().len() > 1 {
+                needs.push(Need::LocalTarget);
+            }
+            if case.paths == Paths::Two {
+                needs.extend([Need::LocalTarget, Need::Multipath]);
+            }
+            for need in needs {
+                assert!(case.needs.contains(&need), "{} does not ask for {need:?}", case.id);
             }
         }
     }

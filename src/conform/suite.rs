@@ -11,13 +11,15 @@ use castoff_pipeline::policy::Policy;
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Identity, to_text};
 use castoff_ports::{Iqn, Lun, Portal};
-use castoff_real::fixture::{FixtureError, Guest, Ledger, LocalTarget, Made, sh, sweep, until};
+use castoff_real::fixture::{FixtureError, Guest, Ledger, LocalTarget, Made, sh, sweep};
 use castoff_real::prerequisites;
 use futures::future::{Either, select};
 
 use super::capabilities::Capabilities;
-use super::case::{Case, Machine, Paths};
+use super::case::{Case, Machine};
 use super::cloud::Settings;
+use super::host_facts::facts;
+use super::multipathd::Multipathd;
 use super::play::{Play, PlayError, Played};
 use super::record::{CaseRecord, CheckRecord, Grade, HostFacts, StepRecord};
 use super::stage::{Luns, Stage};
@@ -343,59 +345,4 @@ fn steps(played: &Played) -> Vec<StepRecord> {
         .collect();
     steps.sort_by_key(|s| s.from_us);
     steps
-}
-
-/// multipathd, for the length of a case, where it does not run anyway.
-struct Multipathd {
-    ours: bool,
-}
-
-impl Multipathd {
-    async fn up(options: &Options, case: &Case, stage: &Stage) -> Result<Multipathd, FixtureError> {
-        let runs = sh("pidof multipathd", &[""; 0]).await.is_ok();
-        let ours = case.paths == Paths::Two && !runs && options.may_restart_daemons;
-        if ours {
-            stage.ledger.write(&stage.run, &Made::Multipathd {})?;
-            sh(
-                "modprobe -a dm-multipath dm-service-time; multipathd </dev/null >/dev/null 2>&1",
-                &[""; 0],
-            )
-            .await?;
-            let up =
-                || async { sh("multipathd show daemon | grep -q idle", &[""; 0]).await.is_ok() };
-            until("multipathd", 20, up).await?;
-        }
-        Ok(Multipathd { ours })
-    }
-
-    async fn down(self) -> Vec<FixtureError> {
-        if !self.ours {
-            return Vec::new();
-        }
-        let script = "pidof multipathd >/dev/null || exit 0; multipathd shutdown >/dev/null";
-        let asked = sh(script, &[""; 0]).await;
-        let gone = || async { sh("! pidof multipathd", &[""; 0]).await.is_ok() };
-        [asked.map(drop), until("multipathd to end", 20, gone).await]
-            .into_iter()
-            .filter_map(Result::err)
-            .collect()
-    }
-}
-
-/// What the host runs.
-async fn facts() -> HostFacts {
-    async fn ask(script: &str) -> Option<String> {
-        let said = sh(script, &[""; 0]).await.ok()?;
-        let said = said.trim();
-        (!said.is_empty()).then(|| said.to_owned())
-    }
-    HostFacts {
-        name: ask("uname -n").await,
-        libvirt: ask("libvirtd --version | sed 's/.* //'").await,
-        qemu: ask("qemu-system-x86_64 --version | sed -n '1s/.*version \\([^ ]*\\).*/\\1/p'").await,
-        kernel: ask("uname -r").await,
-        open_iscsi: ask("iscsiadm --version | sed 's/.* //'").await,
-        multipath: ask("multipath -h 2>&1 | sed -n 's/^multipath-tools v\\([^ ]*\\).*/\\1/p'")
-            .await,
-    }
 }

@@ -103,8 +103,11 @@ fn boot(
     let missing = || Problem::missing("stderr is closed", "run it with an open stderr");
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| missing())?;
     #[allow(clippy::disallowed_methods, reason = "the command line starts the lab's script")]
-    let mut command = Command::new(up);
+    let mut command = Command::new("setpriv");
     command
+        // A castoff that is killed takes its lab along.
+        .args(["--pdeathsig", "TERM"])
+        .arg(up)
         .args(["--machine", machine.as_str(), "--deadline", &seconds.to_string(), "--quiet"])
         .arg("--out")
         .arg(out)

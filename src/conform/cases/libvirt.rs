@@ -1,7 +1,7 @@
 //! `libvirt`: its daemon and its QEMU end in the middle.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Machine, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
+    ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
 };
 
 const REQUEST: &str = "libvirt::DetachDeviceFlags";
@@ -43,12 +43,21 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "libvirt/qemu/killed-before-request",
-        title: "QEMU dies before the running guest is asked: the host is disconnected all the same",
-        cites: &["nova bug 1887946", "libvirt error 55"],
+        title: "QEMU dies as the running guest is asked: today's nova rolls back; a DELETE later ends it",
+        cites: &["libvirt error 38", "castoff property S14"],
         needs: &[Need::GuestOfOurs],
         steps: &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::Before, Act::KillQemu),
+            Step::Detach(&[1]),
+            Step::Check(&[
+                Check::Answered(202),
+                Check::ActionSucceeded(false),
+                Check::Volume(1, "in-use"),
+                Check::Bdm(1, true),
+                Check::Live(1, false),
+                Check::Persistent(1, false),
+            ]),
             Step::Detach(&[1]),
             gone!(1),
             NOTHING_LEFT,

@@ -19,16 +19,6 @@ macro_rules! frozen_at {
     };
 }
 
-/// The target is dead from this operation on, and stays so.
-const KILLED: &[Step] = &[
-    Step::Attach(&[1]),
-    Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
-    Step::Detach(&[1]),
-    ACCEPTED,
-    gone!(1),
-    NOTHING_LEFT,
-];
-
 pub(super) const CASES: &[Case] = &[
     Case {
         id: "target/frozen/then-thawed-at-unplug",
@@ -55,22 +45,53 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
-        id: "target/killed/before-unplug",
-        title: "the target dies before the guest is asked: the host lets go of a disk without a path",
-        cites: &["open-iscsi node.session.timeo.replacement_timeout"],
+        id: "target/killed/for-good",
+        title: "the target is dead: today's nova rolls back without a disk in the guest; a DELETE later ends it",
+        cites: &[
+            "os-brick LinuxSCSI.flush_device_io fails after three attempts",
+            "castoff property S14",
+            "open-iscsi node.session.timeo.replacement_timeout",
+        ],
         needs: &[Need::LocalTarget],
-        deadline_s: 150,
-        steps: KILLED,
+        deadline_s: 180,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
+            Step::Detach(&[1]),
+            Step::Check(&[
+                Check::Answered(202),
+                Check::ActionSucceeded(false),
+                Check::Volume(1, "in-use"),
+                Check::Bdm(1, true),
+                Check::Attachment(1, true),
+                Check::Live(1, false),
+                Check::Device(1, true),
+                Check::Session(true),
+                Check::Called("host::FlushBufs", 3),
+            ]),
+            Step::Do(Act::StartTarget),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+        ],
         ..ONE_PATH
     },
     Case {
-        id: "target/killed/before-unplug-hardened",
-        title: "the same with a confirmed disconnect",
-        cites: &["os-brick bug 1732199"],
+        id: "target/killed/then-started-hardened",
+        title: "the target dies when the guest is asked, and is back twelve seconds later",
+        cites: &["os-brick LinuxSCSI.flush_device_io", "castoff property L2"],
         policy: "hardened",
         needs: &[Need::LocalTarget],
         deadline_s: 150,
-        steps: KILLED,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
+            Step::At("libvirt::DetachDeviceFlags", 2, When::During(12_000), Act::StartTarget),
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
         ..ONE_PATH
     },
     Case {
