@@ -29,7 +29,7 @@ enum Written {
 /// The LUNs of a run.
 pub(super) enum Luns {
     /// Of a tgtd of the run's own.
-    Local(tokio::sync::Mutex<LocalTarget>),
+    Local(Box<tokio::sync::Mutex<LocalTarget>>),
     /// One that the user named.
     Named {
         /// Its number.

@@ -126,15 +126,12 @@ pub async fn run(
         taken_away(sweep::sweep(&ledger, &left.run, options.may_kill_guest).await)?;
     }
     let run = run_id()?;
+    // What is played is dropped at the end of this block: no case goes on beside the sweep.
     let played = {
         let stop = pin!(stop);
         let work = pin!(in_the_clear(options, cases, &ledger, &run, tell));
         match select(stop, work).await {
-            Either::Left(((), work)) => {
-                // Dropped before the sweep: no case goes on beside it.
-                drop(work);
-                Err(ConformError::Interrupted)
-            }
+            Either::Left(_) => Err(ConformError::Interrupted),
             Either::Right((result, _)) => result,
         }
     };
@@ -166,7 +163,8 @@ async fn in_the_clear(
     tell: &RefCell<dyn FnMut(Progress<'_>)>,
 ) -> Result<(), ConformError> {
     let capabilities = Capabilities::of(options).await;
-    tell.borrow_mut()(Progress::Start(run, &facts().await));
+    let facts = facts().await;
+    tell.borrow_mut()(Progress::Start(run, &facts));
     let stage = Rc::new(set(options, cases, ledger, run).await?);
     for case in cases {
         tell.borrow_mut()(Progress::Begin(case));
@@ -200,7 +198,7 @@ async fn set(
             ledger.write(run, &Made::Tgtd { control: target.control() })?;
             target.start().await?;
             let (iqn, portals) = (target.iqn(), target.portals().to_vec());
-            (iqn, portals, Luns::Local(tokio::sync::Mutex::new(target)))
+            (iqn, portals, Luns::Local(Box::new(tokio::sync::Mutex::new(target))))
         }
         TargetOption::Named { portal, iqn, lun } => {
             let script =
