@@ -3,6 +3,7 @@
 mod ablate;
 mod ablation;
 mod bugs;
+mod calibrate;
 mod compute;
 mod conform;
 mod coverage;
@@ -76,6 +77,8 @@ enum Command {
     Conform(conform::ConformArgs),
     /// Show the results of `conform` as JUnit XML, TAP or a page.
     Report(records::RecordsArgs),
+    /// Make a timing profile of a host from the results of `conform` on it.
+    Calibrate(calibrate::CalibrateArgs),
     /// Tell what this machine lacks for each job, or what nova.conf and cinder.conf make of a detach.
     Doctor(doctor::DoctorArgs),
     /// Take detach_volume from RabbitMQ as nova-compute does, with a real cinder and database.
@@ -372,6 +375,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Conform(args)) => conform::conform(&args),
         Some(Command::Report(args)) => records::report(&args),
+        Some(Command::Calibrate(args)) => calibrate::calibrate(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Compute(args)) => compute::compute(&args),
         Some(Command::Serve(args)) => serve::serve(&args),

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "real")]
 mod acts;
+pub mod calibrate;
 #[cfg(feature = "real")]
 mod capabilities;
 pub mod case;

@@ -130,6 +130,9 @@ pub struct Node {
     pub portal: Portal,
     /// Target.
     pub iqn: Iqn,
+    /// It came of a discovery, which told its portal group; of one made with `--op new` that is
+    /// not known.
+    pub discovered: bool,
     /// `node.startup = automatic`: a boot of the host logs in again.
     pub automatic: bool,
     /// `node.session.scan = manual`: a login scans nothing by itself.
@@ -254,7 +257,7 @@ impl Kernel {
             "a disk whose LUN still serves its volume is no leftover"
         );
         if self.node(portal, iqn).is_none() {
-            self.new_node(facts, portal.clone(), iqn.clone());
+            self.new_node(facts, portal.clone(), iqn.clone(), false);
         }
         let session = match self.session(portal, iqn) {
             Some(s) => s.clone(),
@@ -298,9 +301,9 @@ impl Kernel {
         self.nodes.iter().find(|n| n.portal == *portal && n.iqn == *iqn)
     }
 
-    fn new_node(&mut self, facts: &mut Facts, portal: Portal, iqn: Iqn) {
+    fn new_node(&mut self, facts: &mut Facts, portal: Portal, iqn: Iqn, discovered: bool) {
         facts.push(Fact::NodeNew { portal: portal.clone(), target: iqn.clone() });
-        self.nodes.push(Node { portal, iqn, automatic: false, manual_scan: false });
+        self.nodes.push(Node { portal, iqn, discovered, automatic: false, manual_scan: false });
     }
 
     fn new_session(&mut self, facts: &mut Facts, portal: Portal, iqn: Iqn) -> Session {

@@ -42,6 +42,9 @@ pub struct Release {
     pub service_token: bool,
     /// iscsid understands `node.session.scan`: os-brick scans by itself.
     pub manual_scan: bool,
+    /// How long operations take: the name of a measured profile, or the models' own times.
+    #[serde(default)]
+    pub timing: Option<String>,
 }
 
 /// A text that names no release.
@@ -115,6 +118,7 @@ impl Release {
                 device_missing_error: false,
                 service_token: false,
                 manual_scan: false,
+                timing: None,
             },
             Release {
                 name: "2026.1".to_owned(),
@@ -127,6 +131,7 @@ impl Release {
                 device_missing_error: true,
                 service_token: true,
                 manual_scan: true,
+                timing: None,
             },
         ]
     }

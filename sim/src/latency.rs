@@ -5,6 +5,8 @@
 //! a cinder call tens, `iscsiadm` about a tenth of a second, a delivered cast up to half a second
 //! (oslo.messaging polls). What blocks inside a model (libvirt waiting for the guest) comes on top.
 
+pub mod profile;
+
 use castoff_ports::{Call, cinder, host, iscsi, libvirt, rpc};
 
 /// Ranges of one operation.
@@ -22,6 +24,24 @@ const fn ms(there: (u32, u32), back: (u32, u32)) -> Latency {
 
 /// From a cast's arrival at the broker to nova-compute's dispatch.
 pub const DELIVERY: (u32, u32) = (50_000, 500_000);
+
+/// The ranges of `call` on a host that was measured; those of [`of`] where it was not.
+pub fn under(profile: Option<&profile::Profile>, call: &Call) -> Latency {
+    let measured = profile.and_then(|p| p.range(call.name()));
+    // What blocks within a model (the guest's unplug, a wait, a lock) takes its time there.
+    let blocks = matches!(
+        call,
+        Call::Libvirt(libvirt::Call::DetachDeviceFlags(_) | libvirt::Call::WaitForEvent(_))
+            | Call::Runtime(_)
+    );
+    match measured {
+        Some(range) if !blocks => {
+            let half = (range.min_us / 2, range.p90_us / 2);
+            Latency { there: half, back: half }
+        }
+        Some(_) | None => of(call),
+    }
+}
 
 /// The ranges of `call`.
 pub fn of(call: &Call) -> Latency {

@@ -28,6 +28,7 @@ use castoff_scenarios::{Action, Leftover, LetsGo, Linger, Scenario};
 use crate::actors::Script;
 use crate::direct::{Direct, Quiet};
 use crate::host_spec;
+use crate::latency::profile::Profile;
 use crate::observe::Observer;
 use crate::properties::Checker;
 use crate::rng::SimRng;
@@ -111,6 +112,8 @@ pub struct Prepared {
     pub admin: User,
     /// When a run starts.
     pub start: SimTime,
+    /// The release's measured times.
+    pub profile: Option<&'static Profile>,
     world: World,
 }
 
@@ -143,6 +146,17 @@ impl Prepared {
                 reason: reason.reason.to_owned(),
             });
         }
+        let profile = match &release.timing {
+            None => None,
+            Some(name) => Some(Profile::named(name).ok_or_else(|| PrepareError::Incompatible {
+                policy: policy.name.clone(),
+                release: release.name.clone(),
+                reason: format!(
+                    "there is no timing profile {name:?}; there are: {}",
+                    Profile::NAMES.join(", ")
+                ),
+            })?),
+        };
         let project = ProjectId::new("demo");
         let mut conf = Conf::new(policy.clone(), compute_host());
         conf.iscsiadm_manual_scan = release.manual_scan;
@@ -171,6 +185,7 @@ impl Prepared {
                 project: ProjectId::new("admin"),
             },
             start: RUN_STARTS,
+            profile,
             world: empty_cloud(scenario, release, project),
         };
         let attached = prepared.attach_all();
@@ -189,6 +204,7 @@ impl Prepared {
             user: self.user.clone(),
             admin: self.admin.clone(),
             start: SimTime::ZERO,
+            profile: self.profile,
             world: self.world.clone(),
         });
         let observer = Observer::new(Trace::off(), Checker::default());

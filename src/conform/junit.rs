@@ -69,10 +69,13 @@ impl Xml {
         self.event(Event::End(BytesEnd::new(name)));
     }
     fn element(&mut self, name: &str, attributes: &[(&str, String)], text: &str) {
-        self.start(name, attributes);
-        if !text.is_empty() {
-            self.event(Event::Text(BytesText::new(&clean(text))));
+        if text.is_empty() {
+            // Not a pair of tags: an empty type has no place for the line end between them.
+            let attributes = attributes.iter().map(|(name, value)| (*name, value.as_str()));
+            return self.event(Event::Empty(BytesStart::new(name).with_attributes(attributes)));
         }
+        self.start(name, attributes);
+        self.event(Event::Text(BytesText::new(&clean(text))));
         self.end(name);
     }
 }

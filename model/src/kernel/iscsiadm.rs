@@ -2,7 +2,7 @@
 //!
 //! os-brick decides by exit code and by whether there is anything on standard error, so both are
 //! open-iscsi's own (`iscsi_err.h`; texts of `usr/iscsiadm.c`, `usr/session_mgmt.c`, `usr/idbm.c`).
-//! Every target has portal group 1.
+//! Every target has portal group 1; texts are those measured with 2.1.8 where they were.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ impl Kernel {
             Call::Nodes(_) => Reply::Nodes(self.list_nodes()),
             Call::Sessions(_) => Reply::Sessions(self.list_sessions()),
             Call::Node(c) => Reply::Node(self.show_node(&c.portal, &c.iqn)),
-            Call::NodeNew(c) => Reply::NodeNew(self.create_node(step, c.portal, c.iqn)),
+            Call::NodeNew(c) => Reply::NodeNew(self.create_node(step, c.portal, c.iqn, false)),
             Call::NodeUpdate(c) => Reply::NodeUpdate(self.update_node(&c)),
             Call::Login(c) => Reply::Login(self.login(step, storage, c)),
             Call::Rescan(c) => Reply::Rescan(self.rescan(step, storage, &c.portal, &c.iqn)),
@@ -63,17 +63,18 @@ impl Kernel {
             let (ip, port) = split_portal(&discovery.address);
             let _ = writeln!(out, "DiscoveryAddress: {ip},{port}");
             for (iqn, portal) in &discovery.targets {
-                write_target(&mut out, iqn, portal);
+                write_target(&mut out, iqn, portal, 1);
             }
         }
         if self.discoveries.is_empty() {
             out.push_str("No targets found.\n");
         }
         out.push_str("iSNS:\nNo targets found.\nSTATIC:\n");
-        for node in &self.nodes {
-            write_target(&mut out, &node.iqn, &node.portal);
+        let made: Vec<_> = self.nodes.iter().filter(|n| !n.discovered).collect();
+        for node in &made {
+            write_target(&mut out, &node.iqn, &node.portal, -1);
         }
-        if self.nodes.is_empty() {
+        if made.is_empty() {
             out.push_str("No targets found.\n");
         }
         out.push_str("FIRMWARE:\nNo targets found.\n");
@@ -106,7 +107,7 @@ impl Kernel {
             return no_records();
         }
         for (iqn, portal) in &found {
-            self.create_node(step, portal.clone(), iqn.clone());
+            self.create_node(step, portal.clone(), iqn.clone(), true);
         }
         self.discoveries.retain(|d| d.address != address);
         self.discoveries.push(Discovery { address, targets: found });
@@ -127,7 +128,9 @@ impl Kernel {
         }
         let mut out = String::with_capacity(96 * self.nodes.len());
         for n in &self.nodes {
-            let _ = writeln!(out, "{},1 {}", n.portal, n.iqn);
+            // An unknown tag is -1, and this list prints it without its sign.
+            let tag = if n.discovered { 1 } else { u32::MAX };
+            let _ = writeln!(out, "{},{tag} {}", n.portal, n.iqn);
         }
         CommandOutput::with_stdout(out)
     }
@@ -150,20 +153,32 @@ impl Kernel {
         let (ip, port) = split_portal(portal);
         let startup = if node.automatic { "automatic" } else { "manual" };
         let scan = if node.manual_scan { "manual" } else { "auto" };
+        let tag = if node.discovered { 1 } else { -1 };
         CommandOutput::with_stdout(format!(
-            "# BEGIN RECORD 2.1.8\nnode.name = {iqn}\nnode.tpgt = 1\nnode.startup = {startup}\nnode.session.scan = {scan}\nnode.conn[0].address = {ip}\nnode.conn[0].port = {port}\n# END RECORD\n"
+            "# BEGIN RECORD 2.1.8\nnode.name = {iqn}\nnode.tpgt = {tag}\nnode.startup = {startup}\nnode.session.scan = {scan}\nnode.conn[0].address = {ip}\nnode.conn[0].port = {port}\n# END RECORD\n"
         ))
     }
 
     /// `--op new`: a record that exists is written again, with default settings.
-    fn create_node(&mut self, step: &mut Step<'_>, portal: Portal, iqn: Iqn) -> CommandOutput {
+    fn create_node(
+        &mut self,
+        step: &mut Step<'_>,
+        portal: Portal,
+        iqn: Iqn,
+        discovered: bool,
+    ) -> CommandOutput {
         let (ip, port) = split_portal(&portal);
         let said = format!(
             "New iSCSI node [tcp:[hw=,ip=,net_if=,iscsi_if=default] {ip},{port},-1 {iqn}] added\n"
         );
         match self.nodes.iter_mut().find(|n| n.portal == portal && n.iqn == iqn) {
-            Some(node) => (node.automatic, node.manual_scan) = (false, false),
-            None => self.new_node(step.facts, portal, iqn),
+            Some(node) => {
+                (node.automatic, node.manual_scan) = (false, false);
+                // As measured: a discovery takes over a record made with `--op new`. The other way
+                // round there are two, which is not modelled.
+                node.discovered |= discovered;
+            }
+            None => self.new_node(step.facts, portal, iqn, discovered),
         }
         CommandOutput::with_stdout(said)
     }
@@ -203,9 +218,13 @@ impl Kernel {
             return no_records();
         };
         let manual_scan = node.manual_scan;
-        let refused = if self.session(&portal, &iqn).is_some() {
-            Some((exit::SESS_EXISTS, "session exists"))
-        } else if !storage.answers(&portal) {
+        if self.session(&portal, &iqn).is_some() {
+            return CommandOutput::failed(
+                exit::SESS_EXISTS,
+                "iscsiadm: default: 1 session requested, but 1 already present.\niscsiadm: Could not log into all portals\n",
+            );
+        }
+        let refused = if !storage.answers(&portal) {
             Some((exit::TRANS_TIMEOUT, "connection timed out"))
         } else if !storage.has_target(&iqn) {
             Some((FATAL_LOGIN, "encountered non-retryable iSCSI login failure"))
@@ -217,7 +236,8 @@ impl Kernel {
         if let Some((code, text)) = refused {
             return failed_session("login to", &portal, &iqn, code, text);
         }
-        let said = format!("Login to {} successful.\n", bracketed(&portal, &iqn));
+        let to = bracketed(&portal, &iqn);
+        let said = format!("Logging in to {to}\nLogin to {to} successful.\n");
         let session = self.new_session(step.facts, portal, iqn);
         if !manual_scan {
             self.scan(step.facts, storage, &session, None);
@@ -261,10 +281,8 @@ impl Kernel {
         let session = self.sessions.remove(at);
         self.remove_disks(step.facts, hypervisor, false, |d| d.sid == session.sid);
         let (ip, port) = split_portal(portal);
-        let said = format!(
-            "Logout of [sid: {}, target: {iqn}, portal: {ip},{port}] successful.\n",
-            session.sid
-        );
+        let of = format!("[sid: {}, target: {iqn}, portal: {ip},{port}]", session.sid);
+        let said = format!("Logging out of session {of}\nLogout of {of} successful.\n");
         step.facts.push(Fact::SessionDown { sid: session.sid, target: session.iqn });
         CommandOutput::with_stdout(said)
     }
@@ -312,6 +330,6 @@ fn failed_session(what: &str, portal: &Portal, iqn: &Iqn, code: i32, text: &str)
     )
 }
 
-fn write_target(out: &mut String, iqn: &Iqn, portal: &Portal) {
-    let _ = write!(out, "Target: {iqn}\n\tPortal: {portal},1\n\t\tIface Name: default\n");
+fn write_target(out: &mut String, iqn: &Iqn, portal: &Portal, tag: i32) {
+    let _ = write!(out, "Target: {iqn}\n\tPortal: {portal},{tag}\n\t\tIface Name: default\n");
 }

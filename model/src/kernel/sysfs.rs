@@ -126,8 +126,9 @@ impl Kernel {
         if self.multipathd {
             CommandOutput::with_stdout("path checker states:\n\npaths: 0\nbusy: False\n")
         } else {
-            // os-brick bug 1789699: some versions print the text and exit 0.
-            CommandOutput::failed(1, "error receiving packet\n")
+            // As measured with 0.9.4: without a word. Older ones print `error receiving packet`,
+            // some of them with exit 0 (os-brick bug 1789699).
+            CommandOutput::failed(1, "")
         }
     }
 
@@ -149,7 +150,7 @@ impl Kernel {
         match session {
             Some(session) => {
                 self.scan(step.facts, storage, &session, Some(hctl.lun));
-                CommandOutput::ok()
+                CommandOutput::with_stdout(format!("{} {} {}", hctl.channel, hctl.target, hctl.lun))
             }
             None => CommandOutput::failed(
                 1,
@@ -198,7 +199,8 @@ impl Kernel {
                 self.remove_disks(step.facts, hypervisor, true, |d| d.generation == generation);
             }
         }
-        CommandOutput::ok()
+        // tee says what it was told.
+        CommandOutput::with_stdout("1")
     }
 
     /// `scsi_id` asks the LUN (INQUIRY page 0x83) and not the kernel's memory of the probe: it

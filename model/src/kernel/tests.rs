@@ -71,14 +71,16 @@ fn a_host_without_sessions_and_records_answers_exit_21_to_everything() {
 fn lists_have_the_form_of_iscsiadm() {
     let mut b = bed();
     b.connect(1);
-    let target = "10.0.0.1:3260,1 iqn.2010-10.org.openstack:volume-v1";
+    let iqn = "iqn.2010-10.org.openstack:volume-v1";
     assert_eq!(
         b.ask(iscsi::Sessions {}).unwrap().stdout,
-        format!("tcp: [1] {target} (non-flash)\n")
+        format!("tcp: [1] 10.0.0.1:3260,1 {iqn} (non-flash)\n")
     );
-    assert_eq!(b.ask(iscsi::Nodes {}).unwrap().stdout, format!("{target}\n"));
+    // As measured: the portal group of a record that `--op new` made is not known, -1.
+    let list = format!("10.0.0.1:3260,4294967295 {iqn}\n");
+    assert_eq!(b.ask(iscsi::Nodes {}).unwrap().stdout, list);
     let db = b.ask(iscsi::Discoverydb {}).unwrap();
-    let statics = "STATIC:\nTarget: iqn.2010-10.org.openstack:volume-v1\n\tPortal: 10.0.0.1:3260,1\n\t\tIface Name: default\nFIRMWARE:\n";
+    let statics = "STATIC:\nTarget: iqn.2010-10.org.openstack:volume-v1\n\tPortal: 10.0.0.1:3260,-1\n\t\tIface Name: default\nFIRMWARE:\n";
     assert!(db.stdout.contains(statics), "{}", db.stdout);
 }
 

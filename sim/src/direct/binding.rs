@@ -256,7 +256,7 @@ impl Direct {
         record: bool,
     ) -> Direct {
         let trace = observer.trace.clone();
-        let core = Core::new(world, observer, seed, start);
+        let core = Core::new(world, observer, seed, start, prepared.profile);
         let mut layered: Layered = Rc::new(Base(core.clone()));
         let mut faults = None;
         if record || !plan.is_empty() {

@@ -23,7 +23,7 @@ use castoff_ports::schedule::Schedule;
 use castoff_ports::{Binding, Call, CallCx, Process, Reply, RequestId, SimTime};
 use futures::future::LocalBoxFuture;
 
-use crate::latency;
+use crate::latency::{self, profile::Profile};
 use crate::observe::Observer;
 use crate::rng::SimRng;
 use choice::Chooser;
@@ -96,6 +96,7 @@ pub struct Core {
     calls: Cell<u64>,
     hooks: RefCell<Option<Rc<dyn Hooks>>>,
     periods: RefCell<Periods>,
+    profile: Option<&'static Profile>,
 }
 
 /// What the executor asks the binding to do: run pipeline code for a call that needs it.
@@ -111,7 +112,13 @@ pub(super) trait Hooks {
 }
 
 impl Core {
-    pub(super) fn new(world: World, observer: Observer, seed: u64, now: SimTime) -> Rc<Core> {
+    pub(super) fn new(
+        world: World,
+        observer: Observer,
+        seed: u64,
+        now: SimTime,
+        profile: Option<&'static Profile>,
+    ) -> Rc<Core> {
         Rc::new(Core {
             world: RefCell::new(world),
             observer: RefCell::new(observer),
@@ -133,6 +140,7 @@ impl Core {
             calls: Cell::new(0),
             hooks: RefCell::new(None),
             periods: RefCell::default(),
+            profile,
         })
     }
 
@@ -200,7 +208,7 @@ impl Core {
             // Its effect is a task that begins, which touches nothing before its own first call.
             _ if local && self.chooser.borrow().is_some() => Some(Duration::ZERO),
             _ if self.chooser.borrow().is_some() => None,
-            call => Some(self.draw(latency::of(call).there)),
+            call => Some(self.draw(latency::under(self.profile, call).there)),
         };
         let id = self.open(Slot::new(cx.clone(), call));
         match after {
@@ -265,7 +273,7 @@ impl Core {
         else {
             return;
         };
-        let back = latency::of(&call).back;
+        let back = latency::under(self.profile, &call).back;
         match &call {
             Call::Runtime(castoff_ports::runtime::Call::Sleep(_)) => {
                 let reply = Reply::Runtime(castoff_ports::runtime::Reply::Sleep(()));

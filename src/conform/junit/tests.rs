@@ -29,6 +29,19 @@ impl Element {
     }
 }
 
+fn element(start: &quick_xml::events::BytesStart<'_>) -> Element {
+    let attribute = |a: quick_xml::events::attributes::Attribute<'_>| {
+        let value = quick_xml::escape::unescape(&a.value).unwrap().into_owned();
+        (a.key.as_ref().to_owned(), value)
+    };
+    Element {
+        name: start.name().as_ref().to_owned(),
+        attributes: start.attributes().map(|a| attribute(a.unwrap())).collect(),
+        children: Vec::new(),
+        text: String::new(),
+    }
+}
+
 fn parse(text: &str) -> Element {
     let mut reader = Reader::from_str(text);
     let mut open = vec![Element {
@@ -39,19 +52,8 @@ fn parse(text: &str) -> Element {
     }];
     loop {
         match reader.read_event().unwrap() {
-            Event::Start(start) => open.push(Element {
-                name: start.name().as_ref().to_owned(),
-                attributes: start
-                    .attributes()
-                    .map(|a| {
-                        let a = a.unwrap();
-                        let key = a.key.as_ref().to_owned();
-                        (key, quick_xml::escape::unescape(&a.value).unwrap().into_owned())
-                    })
-                    .collect(),
-                children: Vec::new(),
-                text: String::new(),
-            }),
+            Event::Start(start) => open.push(element(&start)),
+            Event::Empty(start) => open.last_mut().unwrap().children.push(element(&start)),
             Event::End(_) => {
                 let done = open.pop().unwrap();
                 open.last_mut().unwrap().children.push(done);
@@ -126,6 +128,7 @@ fn check_suite(suite: &Element, number: usize) {
     assert!(cases.iter().all(|c| *c == "testcase"), "{cases:?}");
     for property in &suite.children[0].children {
         assert_eq!(property.name, "property");
+        assert_eq!((property.text.as_str(), property.children.len()), ("", 0), "an empty type");
         has_exactly(property, &["name", "value"], &[]);
         assert!(is_token(property.get("name")) && !property.get("name").is_empty());
     }

@@ -7,10 +7,10 @@ use super::*;
 fn traced(scenario: &str, seed: u64) -> Vec<Event> {
     let policy = Policy::named("2026.1").unwrap();
     let release = Release::named("2026.1").unwrap();
-    let scenario = castoff_scenarios::resolve(scenario).unwrap();
+    let scenario = with_attach(&castoff_scenarios::resolve(scenario).unwrap());
     let prepared = Prepared::new(&Arc::new(scenario), &policy, &release).unwrap();
     let report = run::run(&prepared, BindingKind::Direct, seed, None, true);
-    detach_of(&report.events, RequestId(1))
+    detach_of(&report.events, DETACH)
 }
 
 fn model(scenario: &str) -> Model {
@@ -139,4 +139,54 @@ fn what_the_user_asks_afterwards_is_no_part_of_a_detach() {
         events.iter().any(|e| e.who == "nova-api")
             && events.iter().any(|e| e.who == "nova-compute")
     );
+}
+
+#[test]
+fn a_healthy_case_is_refined_by_its_number_of_paths_and_the_host_s_times() {
+    let policy = Policy::named("2026.1").unwrap();
+    for (scenario, two) in [("healthy", false), ("healthy-multipath", true)] {
+        let real = elsewhere(traced(scenario, 5));
+        let refined = healthy(&real, DETACH, two, &policy, None).unwrap();
+        assert_eq!(refined.differences, [], "{scenario}");
+        let other = healthy(&real, DETACH, !two, &policy, None).unwrap();
+        assert!(other.unexplained().count() > 3, "{scenario}");
+    }
+    let error = healthy(&[], DETACH, false, &policy, Some("moon")).err().unwrap().to_string();
+    assert!(error.contains("no timing profile \"moon\"; there are: lab"), "{error}");
+}
+
+/// A detach that castoff's pipeline made in the lab (libvirt 9.0, QEMU 7.2, open-iscsi 2.1.8, one
+/// path, q35), as it was recorded.
+#[test]
+fn a_recorded_detach_in_the_lab_is_one_that_the_model_allows() {
+    let real = recorded(include_str!("lab-one-path.jsonl"));
+    let policy = Policy::named("2026.1").unwrap();
+    let refined = healthy(&real, DETACH, false, &policy, Some("lab")).unwrap();
+    assert_eq!(refined.differences, []);
+    assert_eq!(refined.compared, 47);
+}
+
+/// Events as `to_jsonl` writes them; names of operations are the program's own again.
+fn recorded(lines: &str) -> Vec<Event> {
+    let known = |name: &str| castoff_ports::call::operation_names().find(|n| *n == name).unwrap();
+    let system = |name: &str| known(name).split("::").next().unwrap();
+    let event = |line: &str| {
+        let e: serde_json::Value = serde_json::from_str(line).unwrap();
+        let operation = known(e["operation"].as_str().unwrap());
+        let text = e["text"].as_str().unwrap().to_owned();
+        Event {
+            at: SimTime(e["at"].as_u64().unwrap()),
+            who: if e["who"] == "nova-api" { "nova-api" } else { "nova-compute" },
+            request: Some(DETACH),
+            what: match e["event"].as_str().unwrap() {
+                "call" => What::Call { to: system(operation), operation, text },
+                "reply" => {
+                    let ok = e["ok"].as_bool().unwrap();
+                    What::Reply { from: system(operation), operation, text, ok }
+                }
+                other => panic!("{other}"),
+            },
+        }
+    };
+    lines.lines().map(event).collect()
 }
