@@ -36,7 +36,7 @@ use castoff_ports::{AttachmentId, Auth, HostName, InstanceId, Iqn, Refusal, SimT
 use crate::fact::{Fact, Facts};
 use crate::keystone::{Keystone, UNAUTHORIZED};
 use crate::novadb::NovaDb;
-use crate::release::CinderRelease;
+use crate::release::{CinderRelease, Fixes};
 use crate::storage::Storage;
 use crate::world::Step;
 
@@ -59,6 +59,8 @@ pub struct Cinder {
     /// Deleting a reserved attachment frees its volume
     /// ([`crate::Release::reserved_attachment_frees`]).
     pub reserved_attachment_frees: bool,
+    /// What single fixes have brought ([`crate::Release::fixes`]).
+    pub fixes: Fixes,
     /// The one backend.
     pub backend: Backend,
     /// What the backend's targets ask initiators for (`use_chap_auth`), in every connection_info.
@@ -107,6 +109,7 @@ impl Cinder {
             last_attachment: 0,
             begin_detaching_swaps: true,
             reserved_attachment_frees: true,
+            fixes: Fixes::ALL,
             backend: Backend::default(),
             chap: None,
             resource_filters: true,

@@ -31,6 +31,7 @@ mod events;
 mod guest;
 mod happening;
 mod hotplug;
+mod lag;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
@@ -78,6 +79,8 @@ pub struct Hypervisor {
     libvirtd: Libvirtd,
     /// What happens on the host by itself, in the order in which it was said.
     happenings: Vec<(SimTime, Happening)>,
+    /// How much later than QEMU libvirtd hears of a disk that has gone; none: at once.
+    pub events_lag: Option<Duration>,
     detach_blocks: Duration,
     device_missing_error: bool,
     lets_go: LetsGo,
@@ -126,6 +129,7 @@ impl Hypervisor {
             qemu: release.qemu,
             libvirtd: Libvirtd::Up,
             happenings: Vec::new(),
+            events_lag: None,
             detach_blocks: release.detach_blocks,
             device_missing_error: release.device_missing_error,
             lets_go: LetsGo::After(Duration::from_millis(400)),
@@ -209,7 +213,7 @@ impl Hypervisor {
         let waits = self.waiters.iter().filter_map(Waiter::deadline);
         let happenings = self.happenings.iter().map(|(at, _)| *at);
         let here = jobs.chain(answers).chain(waits).chain(happenings);
-        here.chain(self.libvirtd.up_at()).chain(self.next_write()).min()
+        here.chain(self.libvirtd.up_at()).chain(self.next_write()).chain(self.next_heard()).min()
     }
 
     /// Lets happen what is due: guests write, answer, then calls and waits run out.
@@ -218,6 +222,7 @@ impl Hypervisor {
         self.happen(&mut host);
         self.write_if_due(&mut host);
         self.answer_due_requests(&mut host);
+        self.hear_due(&mut host);
         self.end_due_jobs(&mut host);
         self.end_due_waits(host.step);
     }
@@ -284,13 +289,8 @@ impl Hypervisor {
         if inactive || !domain.is_live() {
             return Ok(domain.config.clone());
         }
-        let disk = |d: &LiveDisk| GuestDisk {
-            target_dev: d.target.clone(),
-            source_dev: d.source_dev.clone(),
-            serial: d.serial.clone(),
-            alias: Some(d.alias.clone()),
-        };
-        Ok(domain.live.iter().map(disk).collect())
+        let listed = domain.live.iter().chain(domain.lagging.iter().map(|l| &l.disk));
+        Ok(listed.map(LiveDisk::config).collect())
     }
 }
 

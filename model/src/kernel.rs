@@ -31,14 +31,15 @@ mod disk_name;
 mod iscsiadm;
 mod journal;
 mod multipath;
+mod quirks;
 mod sysfs;
 #[cfg(test)]
 mod tests;
 
 pub use block_io::Written;
-use disk_name::write_disk_name;
 pub use journal::Journal;
 pub use multipath::DmMap;
+pub use quirks::Quirks;
 
 /// Initiator name of the compute host unless a scenario sets another (Debian's form).
 const INITIATOR: &str = "iqn.1993-08.org.debian:01:castoff";
@@ -161,6 +162,8 @@ pub struct Kernel {
     pub flush_fails: bool,
     /// Whether multipathd runs.
     pub multipathd: bool,
+    /// What is odd about it.
+    pub quirks: Quirks,
     /// iscsid knows `node.session.scan`.
     knows_manual_scan: bool,
     nodes: Vec<Node>,
@@ -188,6 +191,7 @@ impl Kernel {
             writeback: false,
             flush_fails: false,
             multipathd: false,
+            quirks: Quirks::of(release),
             knows_manual_scan: release.manual_scan,
             nodes: Vec::new(),
             sessions: Vec::new(),
@@ -387,18 +391,5 @@ impl Kernel {
             self.disks.remove(at);
             self.forget_paths(hypervisor);
         }
-    }
-
-    /// The name that the kernel gives next: the lowest one free, `sda` being the host's own disk.
-    fn lowest_free_name(&self) -> DeviceName {
-        let mut name = String::with_capacity(4);
-        for index in 1u32.. {
-            name.clear();
-            write_disk_name(&mut name, index);
-            if !self.disks.iter().any(|d| d.name.as_str() == name) {
-                break;
-            }
-        }
-        DeviceName::new(&name)
     }
 }

@@ -165,6 +165,14 @@ impl NovaDb {
         &self.faults
     }
 
+    /// The BDM of a server's root disk, which building the server has written.
+    pub fn set_root(&mut self, volume: &VolumeId, instance: &InstanceId) {
+        let mine = |b: &&mut Bdm| b.volume_id == *volume && b.instance_uuid == *instance;
+        if let Some(bdm) = self.bdms.iter_mut().find(mine) {
+            bdm.boot_index = Some(0);
+        }
+    }
+
     /// The first live row of a volume on a server.
     pub fn bdm(&self, volume: &VolumeId, instance: &InstanceId) -> Option<&Bdm> {
         self.bdms.iter().find(|b| b.volume_id == *volume && b.instance_uuid == *instance)

@@ -5,6 +5,10 @@ use std::time::Duration;
 use castoff_ports::qemu::{Machine, Qemu, Version};
 use serde::{Deserialize, Serialize};
 
+pub mod fixes;
+
+pub use fixes::Fixes;
+
 /// Cinder's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,6 +49,12 @@ pub struct Release {
     /// How long operations take: the name of a measured profile, or the models' own times.
     #[serde(default)]
     pub timing: Option<String>,
+    /// The backend announces new LUNs to the sessions of a shared target, which then scan unless they
+    /// are scanned by hand: what `manual_scan` answers (os-brick f67d46c).
+    pub luns_announced: bool,
+    /// What single fixes have brought.
+    #[serde(flatten)]
+    pub fixes: Fixes,
 }
 
 /// A text that names no release.
@@ -119,6 +129,8 @@ impl Release {
                 service_token: false,
                 manual_scan: false,
                 timing: None,
+                luns_announced: false,
+                fixes: Fixes::ALL,
             },
             Release {
                 name: "2026.1".to_owned(),
@@ -132,6 +144,8 @@ impl Release {
                 service_token: true,
                 manual_scan: true,
                 timing: None,
+                luns_announced: true,
+                fixes: Fixes::ALL,
             },
         ]
     }

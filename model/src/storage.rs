@@ -66,6 +66,9 @@ pub struct Storage {
     pub reachable: bool,
     /// Portals that do not answer although the others do: one path of several is lost.
     pub lost_portals: Vec<Portal>,
+    /// Cinder names every portal of a target in connection_info; else a host with multipath has to
+    /// ask the target itself.
+    pub lists_portals: bool,
     portal: Portal,
     /// The portals besides the first; every target is behind every portal.
     more_portals: Vec<Portal>,
@@ -88,6 +91,7 @@ impl Storage {
             shared_target: false,
             reachable: true,
             lost_portals: Vec::new(),
+            lists_portals: true,
             portal: Portal::new("10.0.0.1:3260"),
             more_portals: Vec::new(),
             shared_iqn: Iqn::new(SHARED_TARGET),

@@ -104,6 +104,7 @@ impl World {
         let mut cinder = Cinder::new(release.cinder);
         cinder.begin_detaching_swaps = release.begin_detaching_swaps;
         cinder.reserved_attachment_frees = release.reserved_attachment_frees;
+        cinder.fixes = release.fixes;
         World {
             keystone: Keystone::new(),
             cinder,
@@ -131,11 +132,19 @@ impl World {
         let step = step!(self, now);
         match call {
             Call::Keystone(c) => done(self.keystone.call(step, &cx.auth, c).map(Reply::Keystone)),
-            Call::Cinder(c) => done(
-                self.cinder
-                    .call(step, &self.keystone, &self.novadb, &mut self.storage, &cx.auth, c)
-                    .map(Reply::Cinder),
-            ),
+            Call::Cinder(c) => {
+                let before = step.facts.len();
+                let reply = self.cinder.call(
+                    step,
+                    &self.keystone,
+                    &self.novadb,
+                    &mut self.storage,
+                    &cx.auth,
+                    c,
+                );
+                self.announce_luns(before);
+                done(reply.map(Reply::Cinder))
+            }
             Call::NovaDb(c) => done(self.novadb.call(step, cx.request, c).map(Reply::NovaDb)),
             Call::Rpc(c) => done(self.broker.call(step, cx, c).map(Reply::Rpc)),
             Call::Libvirt(c) => {
@@ -160,6 +169,18 @@ impl World {
                     Err(Refusal::Unsupported { operation: call.name().to_owned() }.into()),
                 )
             }
+        }
+    }
+
+    /// Tells the host's sessions of the LUNs that were mapped since so many facts.
+    fn announce_luns(&mut self, before: usize) {
+        let target = |fact: &Fact| match fact {
+            Fact::Mapped { target, .. } => Some(target.clone()),
+            _ => None,
+        };
+        let targets: Vec<_> = self.facts.iter().skip(before).filter_map(target).collect();
+        for target in targets {
+            self.kernel.lun_added(&mut self.facts, &self.storage, &target);
         }
     }
 

@@ -10,10 +10,12 @@
 //! - [`hardened`]: ours; begins as 2026.1.
 
 use castoff_ports::runtime::LockScope;
+pub use fixes::Fixes;
 use serde::{Deserialize, Serialize};
 
 pub mod change;
 mod failures;
+pub mod fixes;
 pub mod hardened;
 pub mod pike;
 pub mod v2026_1;
@@ -193,8 +195,7 @@ pub struct Policy {
     pub check_is_persistent: bool,
     /// Finds the disk by the alias `ua-<volume id>` that attach gave it, then by target.
     pub alias_lookup: bool,
-    /// Knows that INVALID_ARG with "no target device" means a missing disk (nova bug 1633236); only
-    /// polling asks.
+    /// Knows INVALID_ARG with "no target device" (nova bug 1633236); only polling asks.
     pub no_target_device_error: bool,
     /// Knows libvirt's DEVICE_MISSING (nova bug 1887946).
     pub device_missing_error: bool,
@@ -204,8 +205,7 @@ pub struct Policy {
     pub missing_guest_device: MissingGuestDevice,
     /// Looks for the volume's libvirt secret before the host is disconnected (B5).
     pub secret_lookup: bool,
-    /// Closes the host's mapping after the guest has let go of it (nova bug 1642628); without
-    /// `secret_lookup` alone.
+    /// Closes the host's mapping after the guest's release (nova bug 1642628); pike's way alone.
     pub encryptor_after_guest: bool,
     /// How often cryptsetup is asked to close a mapping that udev may hold (nova bug 1374458).
     pub encryptor_close_attempts: u32,
@@ -295,6 +295,9 @@ pub struct Policy {
     /// A server leaves its host only when the host has let go of its volumes, and a volume leaves
     /// an offloaded server only when cinder has (nova bug 1547142; properties S02, S10 and S26).
     pub offload_confirms: bool,
+    /// What single fixes have brought.
+    #[serde(flatten)]
+    pub fixes: Fixes,
 }
 
 /// A policy and a release that cannot work together.

@@ -183,6 +183,11 @@ impl FaultLayer {
                 Err(Refusal::http(status, format!("injected HTTP {status}")).into())
             }
             FaultKind::CommandFails { exit } => command_reply(&call, exit),
+            FaultKind::Hangs => {
+                let Some(deadline) = cx.deadline else { pending().await };
+                self.sleep(cx, deadline.since(self.inner.now())).await;
+                Err(Failure::NoReply { system })
+            }
             FaultKind::Unreachable => Err(Failure::Unreachable { system }),
             FaultKind::Lost => match call {
                 Call::Rpc(rpc::Call::Cast(_)) => Ok(Reply::Rpc(rpc::Reply::Cast(()))),

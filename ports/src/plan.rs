@@ -40,6 +40,9 @@ pub enum FaultKind {
         /// Exit code.
         exit: i32,
     },
+    /// T: a command of the compute host never ends, and has no effect: its caller waits as long as it
+    /// cares to (a flush whose map has lost every path and queues).
+    Hangs,
     /// L: the request never arrives; no effect.
     Unreachable,
     /// L: the message is accepted and then lost: the caller sees success, nothing happens.
@@ -131,6 +134,7 @@ impl FaultKind {
         match self {
             FaultKind::HttpError { .. } => "http-error",
             FaultKind::CommandFails { .. } => "command-fails",
+            FaultKind::Hangs => "hangs",
             FaultKind::Unreachable => "unreachable",
             FaultKind::Lost => "lost",
             FaultKind::ReplyLost => "reply-lost",

@@ -34,6 +34,7 @@ impl fmt::Display for FaultKind {
             | FaultKind::CrashAfter { restart_after_ms: Some(ms) } => write!(f, "{name}={ms}"),
             FaultKind::CrashBefore { restart_after_ms: None }
             | FaultKind::CrashAfter { restart_after_ms: None }
+            | FaultKind::Hangs
             | FaultKind::Unreachable
             | FaultKind::Lost
             | FaultKind::ReplyLost
@@ -44,9 +45,10 @@ impl fmt::Display for FaultKind {
 
 impl FaultKind {
     /// Every kind as it is written, with what it does.
-    pub const DESCRIBED: [(&str, &str); 14] = [
+    pub const DESCRIBED: [(&str, &str); 15] = [
         ("http-error=STATUS", "an HTTP service answers with this status at once; no effect"),
         ("command-fails=EXIT", "a command fails with this exit code; no effect"),
+        ("hangs", "a command never ends: its caller waits as long as it cares to; no effect"),
         ("unreachable", "the request never arrives; no effect"),
         ("lost", "a cast is accepted and then lost: the caller sees success, nothing happens"),
         ("reply-lost", "the effect happens, the connection breaks before the reply"),
@@ -132,6 +134,7 @@ impl FromStr for FaultKind {
                     figures.first().and_then(|n| i32::try_from(*n).ok()).ok_or_else(wrong)?;
                 (FaultKind::CommandFails { exit }, 1)
             }
+            "hangs" => (FaultKind::Hangs, 0),
             "unreachable" => (FaultKind::Unreachable, 0),
             "lost" => (FaultKind::Lost, 0),
             "reply-lost" => (FaultKind::ReplyLost, 0),

@@ -107,6 +107,7 @@ pub fn check(scenario: &Scenario, policies: &[&str]) -> Vec<Problem> {
     problems.storage(&scenario.storage);
     problems.guest(&scenario.guest);
     problems.device_lingers(scenario.host.device_lingers);
+    problems.time(place!["host", "libvirtd_lags_ms"], scenario.host.libvirtd_lags_ms.unwrap_or(0));
     problems.host_events(&scenario.host.events);
     problems.token(&scenario.token);
     problems.users_of_volumes(scenario);
@@ -215,8 +216,12 @@ impl Problems {
     fn users_of_volumes(&mut self, scenario: &Scenario) {
         let known: Vec<&str> = scenario.volumes.iter().map(|v| v.name.as_str()).collect();
         for (i, leftover) in scenario.leftovers.iter().enumerate() {
-            let (Leftover::StaleAttachment { volume } | Leftover::StaleScsiDevice { volume }) =
-                leftover;
+            let volume = match leftover {
+                Leftover::StaleAttachment { volume } | Leftover::StaleScsiDevice { volume } => {
+                    volume
+                }
+                Leftover::CorruptNodeRecord => continue,
+            };
             match scenario.volumes.iter().find(|v| v.name == *volume) {
                 None => {
                     let place = place!["leftover", i, "volume"];

@@ -11,6 +11,7 @@
 //! - [`schema`]: the JSON Schema of a file, for editors; published as `scenario.schema.json`.
 //! - `nearest`: did you mean.
 
+mod before;
 pub mod builtin;
 pub mod check;
 pub mod load;

@@ -11,6 +11,8 @@ use castoff_ports::qemu::{Machine, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::before::{Leftover, TokenSpec};
+
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +109,9 @@ pub struct VolumeSpec {
     /// before the host's disk.
     #[serde(default)]
     pub encrypted: bool,
+    /// It is its server's root disk.
+    #[serde(default, skip_serializing_if = "no")]
+    pub root: bool,
     /// The server that it is attached to, by a name within the file: `s2`. Absent: the first
     /// server, which is always there; each other name is one more on the same host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +121,10 @@ pub struct VolumeSpec {
 
 fn yes() -> bool {
     true
+}
+
+fn no(value: &bool) -> bool {
+    !value
 }
 
 /// The storage backend.
@@ -132,6 +141,9 @@ pub struct StorageSpec {
     /// So many of the portals, the last ones, stop answering when the run starts, until faults stop.
     #[serde(default)]
     pub lost_portals: u8,
+    /// cinder does not list the portals: a host with multipath asks the target for them.
+    #[serde(default, skip_serializing_if = "no")]
+    pub unlisted_portals: bool,
 }
 
 fn one() -> u8 {
@@ -140,7 +152,12 @@ fn one() -> u8 {
 
 impl Default for StorageSpec {
     fn default() -> Self {
-        StorageSpec { shared_target: false, portals: one(), lost_portals: 0 }
+        StorageSpec {
+            shared_target: false,
+            portals: one(),
+            lost_portals: 0,
+            unlisted_portals: false,
+        }
     }
 }
 
@@ -182,6 +199,15 @@ pub struct HostSpec {
     /// multipathd runs and nova.conf says `volume_use_multipath = true`.
     #[serde(default)]
     pub multipath: bool,
+    /// nova.conf says `volume_use_multipath = false` again when the run starts.
+    #[serde(default, skip_serializing_if = "no")]
+    pub multipath_switched_off: bool,
+    /// iscsiadm warns of something when it lists sessions.
+    #[serde(default, skip_serializing_if = "no")]
+    pub iscsiadm_warns: bool,
+    /// So many milliseconds later than QEMU, libvirtd hears of a disk that the guest let go of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirtd_lags_ms: Option<u64>,
     /// QEMU's version, `"4.2"`: what a second unplug request does while one is pending hangs on
     /// it. Absent: the release's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,44 +269,6 @@ pub enum Linger {
     Never,
 }
 
-/// The user's token.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenSpec {
-    /// Seconds from issue to expiry; keystone's default is 3600.
-    #[serde(default = "hour")]
-    #[schemars(range(min = 1))]
-    pub lifetime_s: u64,
-}
-
-fn hour() -> u64 {
-    3600
-}
-
-impl Default for TokenSpec {
-    fn default() -> Self {
-        TokenSpec { lifetime_s: hour() }
-    }
-}
-
-/// What an earlier failure has left behind.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Leftover {
-    /// Cinder has an `attached` row of this volume and server that no BDM names: an earlier
-    /// attach whose rollback failed.
-    StaleAttachment {
-        /// The volume.
-        volume: String,
-    },
-    /// The host has a SCSI disk whose volume was unmapped without it (nova bug 1727260), in the
-    /// session to the target of this volume, under a LUN of its own.
-    StaleScsiDevice {
-        /// The volume whose target it is.
-        volume: String,
-    },
-}
-
 /// Who does what.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -334,6 +322,12 @@ pub enum Action {
     Shelve,
     /// A user's `unshelve` of it.
     Unshelve,
+    /// A user's `suspend` of it.
+    Suspend,
+    /// A user's `resume` of it.
+    Resume,
+    /// A user's `DELETE /attachments/{id}` to cinder, past nova: of the server's attachment.
+    DeleteAttachment,
 }
 
 /// How a volume stands when everything has become quiet.

@@ -122,6 +122,8 @@ enum FaultKind {
         /// Exit code, not 0.
         exit: i32,
     },
+    /// A command of the compute host never ends: its caller waits as long as it cares to.
+    Hangs,
     /// The request never arrives; no effect.
     Unreachable,
     /// A cast is accepted and then lost: the caller sees success, nothing happens.

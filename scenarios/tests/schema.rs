@@ -94,6 +94,7 @@ fn kinds() -> Vec<FaultKind> {
     let kinds = vec![
         FaultKind::HttpError { status: 503 },
         FaultKind::CommandFails { exit: 21 },
+        FaultKind::Hangs,
         FaultKind::Unreachable,
         FaultKind::Lost,
         FaultKind::ReplyLost,
@@ -108,6 +109,7 @@ fn kinds() -> Vec<FaultKind> {
         match kind {
             FaultKind::HttpError { .. }
             | FaultKind::CommandFails { .. }
+            | FaultKind::Hangs
             | FaultKind::Unreachable
             | FaultKind::Lost
             | FaultKind::ReplyLost

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use castoff_pipeline::client::{self, User};
 use castoff_ports::cinder::{
-    AttachStatus, DeleteVolume, ForceDetach, GetVolume, ResetStatus, VolumeStatus,
+    AttachStatus, AttachmentDelete, DeleteVolume, ForceDetach, GetVolume, ResetStatus, VolumeStatus,
 };
 use castoff_ports::nova::ServerAction;
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
@@ -65,7 +65,10 @@ pub fn is_admins(action: Action) -> bool {
         | Action::Stop
         | Action::Start
         | Action::Shelve
-        | Action::Unshelve => false,
+        | Action::Unshelve
+        | Action::Suspend
+        | Action::Resume
+        | Action::DeleteAttachment => false,
     }
 }
 
@@ -141,9 +144,30 @@ impl Script {
             Action::Unshelve => {
                 tell(client::server_action(port, server, ServerAction::Unshelve).await);
             }
+            Action::Suspend => {
+                tell(client::server_action(port, server, ServerAction::Suspend).await);
+            }
+            Action::Resume => {
+                tell(client::server_action(port, server, ServerAction::Resume).await);
+            }
+            Action::DeleteAttachment => tell(delete_attachment(port, server, volume).await),
             // Nobody is asked for it: play has done it.
             Action::RestartCompute => {}
         }
+    }
+}
+
+/// Past nova: what cinder shows of the volume says which attachment it is.
+async fn delete_attachment(
+    port: &Port,
+    server: &InstanceId,
+    volume: &VolumeId,
+) -> Result<(), Failure> {
+    let look = GetVolume { volume_id: volume.clone(), microversion: 0 };
+    let shown = port.call(look).await?;
+    match shown.attachments.into_iter().find(|a| a.server_id == *server) {
+        Some(row) => port.call(AttachmentDelete { attachment_id: row.attachment_id }).await,
+        None => Ok(()),
     }
 }
 

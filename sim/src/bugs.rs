@@ -26,6 +26,8 @@ pub struct Bug {
     pub broke: Vec<String>,
     /// The policy that has it not.
     pub base: Option<String>,
+    /// The release that both run against; the policy's own when absent.
+    pub base_release: Option<String>,
     /// `FIELD=VALUE` of that policy.
     pub change: Option<String>,
     /// `FIELD=VALUE` of that policy's release.
@@ -79,8 +81,8 @@ impl Bug {
         }
         let (Some(base), true) = (&self.base, changes) else { return Ok(None) };
         let policy = Policy::parse(base).map_err(|e| wrong(e.to_string()))?;
-        let release = Release::named(&policy.default_release)
-            .ok_or_else(|| wrong(format!("unknown release {}", policy.default_release)))?;
+        let release = self.base_release.as_ref().unwrap_or(&policy.default_release);
+        let release = Release::parse(release).map_err(|e| wrong(e.to_string()))?;
         let mut changed = Cloud { policy, release };
         let base = changed.clone();
         if let Some(change) = &self.change {

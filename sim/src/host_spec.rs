@@ -1,12 +1,15 @@
-//! A scenario's `[host]`, as far as it is the hypervisor's: QEMU, and what happens by itself.
+//! A scenario's `[host]`: QEMU, what is odd, what happens by itself, what was left behind.
 
 use std::time::Duration;
 
 use castoff_model::World;
 use castoff_model::hypervisor::Happening;
-use castoff_ports::SimTime;
 use castoff_ports::qemu::Machine;
-use castoff_scenarios::{HostEvent, HostSpec};
+use castoff_ports::{Lun, SimTime, VolumeId};
+use castoff_scenarios::scenario::FIRST_SERVER;
+use castoff_scenarios::{HostEvent, HostSpec, Leftover, Scenario};
+
+use crate::prepare::{compute_host, server_id, volume_id};
 
 /// Gives a world the QEMU of `host`, and schedules its events, counted from `start`.
 pub fn apply(world: &mut World, host: &HostSpec, start: SimTime) {
@@ -17,7 +20,52 @@ pub fn apply(world: &mut World, host: &HostSpec, start: SimTime) {
     if let Some(machine) = host.machine {
         hypervisor.qemu.machine = machine;
     }
+    hypervisor.events_lag = host.libvirtd_lags_ms.map(Duration::from_millis);
+    world.kernel.quirks.iscsiadm_warns = host.iscsiadm_warns;
     schedule(world, &host.events, start);
+}
+
+/// A LUN number that no volume of a scenario gets.
+const STALE_LUN: Lun = Lun(200);
+
+/// Puts what an earlier failure has left behind into a world whose volumes are attached, and marks
+/// root disks as the building of a server would have.
+pub fn leave_behind(world: &mut World, scenario: &Scenario) {
+    let server = |name: &str| {
+        let spec = scenario.volumes.iter().find(|v| v.name == name);
+        server_id(scenario, spec.and_then(|v| v.server.as_deref()).unwrap_or(FIRST_SERVER))
+    };
+    for spec in scenario.volumes.iter().filter(|v| v.root) {
+        world.novadb.set_root(&volume_id(scenario, &spec.name), &server(&spec.name));
+    }
+    for leftover in &scenario.leftovers {
+        match leftover {
+            Leftover::StaleAttachment { volume } => {
+                world.cinder.add_stale_attachment(
+                    &mut world.facts,
+                    &volume_id(scenario, volume),
+                    &server(volume),
+                    compute_host(),
+                );
+            }
+            Leftover::StaleScsiDevice { volume } => {
+                let id = volume_id(scenario, volume);
+                let initiator = world.kernel.initiator.clone();
+                let address = world.storage.map(&mut world.facts, &id, &initiator);
+                let stale = VolumeId::new("deadbeef-9316-4c2a-84c9-000000000000");
+                world.kernel.add_stale_device(
+                    &mut world.facts,
+                    &world.storage,
+                    &address.portal,
+                    &address.iqn,
+                    STALE_LUN,
+                    &stale,
+                );
+            }
+            Leftover::CorruptNodeRecord => world.kernel.quirks.corrupt_record = true,
+        }
+    }
+    world.facts.clear();
 }
 
 /// Schedules what happens to the host by itself, counted from `start`.

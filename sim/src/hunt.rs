@@ -40,6 +40,8 @@ pub struct Noticed {
     pub scenario: Arc<Scenario>,
     /// The broken property.
     pub property: &'static Property,
+    /// Others that this run breaks, and that count as it does.
+    pub also: Vec<&'static str>,
     /// The faults beside the scenario's own.
     pub plan: Vec<Fault>,
     /// The seed.
@@ -133,12 +135,24 @@ impl Pair {
         Noticed {
             scenario: self.changed.scenario.clone(),
             property,
+            also: Vec::new(),
             plan: plan.to_vec(),
             seed,
             schedule: order.clone(),
             facts: facts.to_owned(),
             alone,
         }
+    }
+}
+
+impl Pair {
+    /// With everything else that its run breaks and the unchanged cloud breaks nowhere.
+    fn all_of(&self, noticed: Noticed, known: &Broken) -> Noticed {
+        let report = run(&self.changed, noticed.seed, &noticed.plan, &noticed.schedule);
+        let others = report.violations.iter().map(|v| v.property.name);
+        let also: Broken =
+            others.filter(|n| *n != noticed.property.name && !known.contains(n)).collect();
+        Noticed { also: also.into_iter().collect(), ..noticed }
     }
 }
 
@@ -210,7 +224,8 @@ impl Hunt {
                 for v in run(&pair.changed, seed, &[], order).violations {
                     let found = (v.property, v.facts.as_str());
                     if !known.contains(v.property.name) {
-                        return Ok(Some(pair.noticed(found, &[], seed, order, true)));
+                        let noticed = pair.noticed(found, &[], seed, order, true);
+                        return Ok(Some(pair.all_of(noticed, &known)));
                     }
                     if weaker.is_none() && pair.differs(v.property, seed, &[], order) {
                         *weaker = Some(pair.noticed(found, &[], seed, order, false));
@@ -241,7 +256,8 @@ impl Hunt {
             let fifo = &Schedule::Fifo;
             if !known.contains(cause.property.name) {
                 *tried += cause.tried;
-                return Ok(Some(pair.noticed(found, &cause.plan, 0, fifo, true)));
+                let noticed = pair.noticed(found, &cause.plan, 0, fifo, true);
+                return Ok(Some(pair.all_of(noticed, &known)));
             }
             if weaker.is_none() && pair.differs(cause.property, 0, &cause.plan, fifo) {
                 *weaker = Some(pair.noticed(found, &cause.plan, 0, fifo, false));

@@ -19,11 +19,11 @@ use castoff_ports::novadb::{Instance, VmState};
 use castoff_ports::plan::Plan;
 use castoff_ports::trace::Trace;
 use castoff_ports::{
-    Auth, CallCx, HostName, InstanceId, Lun, Port, Process, ProjectId, RequestId, Secret, SimTime,
+    Auth, CallCx, HostName, InstanceId, Port, Process, ProjectId, RequestId, Secret, SimTime,
     UserId, VolumeId,
 };
 use castoff_scenarios::scenario::FIRST_SERVER;
-use castoff_scenarios::{Action, Leftover, LetsGo, Linger, Scenario};
+use castoff_scenarios::{Action, LetsGo, Linger, Scenario};
 
 use crate::actors::Script;
 use crate::direct::{Direct, Quiet};
@@ -190,7 +190,11 @@ impl Prepared {
         };
         let attached = prepared.attach_all();
         prepared.world = attached?;
-        prepared.leave_behind();
+        host_spec::leave_behind(&mut prepared.world, scenario);
+        if scenario.host.multipath_switched_off {
+            let conf = (*prepared.conf).clone();
+            prepared.conf = Rc::new(Conf { use_multipath: false, ..conf });
+        }
         Ok(Rc::new(prepared))
     }
 
@@ -247,40 +251,6 @@ impl Prepared {
         Ok(world)
     }
 
-    fn leave_behind(&mut self) {
-        let world = &mut self.world;
-        for leftover in &self.scenario.leftovers {
-            match leftover {
-                Leftover::StaleAttachment { volume } => {
-                    let id = volume_id(&self.scenario, volume);
-                    let spec = self.scenario.volumes.iter().find(|v| v.name == *volume);
-                    let server = spec.and_then(|v| v.server.as_deref()).unwrap_or(FIRST_SERVER);
-                    world.cinder.add_stale_attachment(
-                        &mut world.facts,
-                        &id,
-                        &server_id(&self.scenario, server),
-                        compute_host(),
-                    );
-                }
-                Leftover::StaleScsiDevice { volume } => {
-                    let id = volume_id(&self.scenario, volume);
-                    let initiator = world.kernel.initiator.clone();
-                    let address = world.storage.map(&mut world.facts, &id, &initiator);
-                    let stale = VolumeId::new("deadbeef-9316-4c2a-84c9-000000000000");
-                    world.kernel.add_stale_device(
-                        &mut world.facts,
-                        &world.storage,
-                        &address.portal,
-                        &address.iqn,
-                        STALE_LUN,
-                        &stale,
-                    );
-                }
-            }
-        }
-        world.facts.clear();
-    }
-
     /// The world at the start of the run with this seed.
     pub fn world(&self, rng: &mut SimRng) -> World {
         let mut world = self.world.clone();
@@ -307,9 +277,6 @@ impl Prepared {
         world
     }
 }
-
-/// A LUN number that no volume of a scenario gets.
-const STALE_LUN: Lun = Lun(200);
 
 fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> World {
     let mut world = World::new(release.clone());
@@ -339,6 +306,7 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
     world.hypervisor.guest_writes_every = None;
     world.storage.shared_target = scenario.storage.shared_target;
     world.storage.set_portals(scenario.storage.portals);
+    world.storage.lists_portals = !scenario.storage.unlisted_portals;
     world.kernel.multipathd = scenario.host.multipath;
     for spec in &scenario.volumes {
         let id = volume_id(scenario, &spec.name);

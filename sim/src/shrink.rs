@@ -139,6 +139,7 @@ fn candidates(run: &Failing) -> Vec<Failing> {
             Leftover::StaleAttachment { volume: v } | Leftover::StaleScsiDevice { volume: v } => {
                 *v == volume.name
             }
+            Leftover::CorruptNodeRecord => false,
         });
         if !acted && !left && run.scenario.volumes.len() > 1 {
             with(&|s| drop(s.volumes.remove(i)));

@@ -65,13 +65,18 @@ fn command(hunted: &Hunted) -> Result<Option<String>, Problem> {
 
 /// What was changed, and on what where that is not 2026.1 itself.
 fn change(bug: &Bug) -> String {
-    let base = bug.base.iter().filter(|base| *base != "2026.1");
+    let base = bug.base.iter().filter(|base| *base != "2026.1").chain(&bug.base_release);
     base.chain(&bug.change).chain(&bug.release).cloned().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the history of the bug tells of this property too.
 fn recorded(bug: &Bug, noticed: &Noticed) -> bool {
-    bug.broke.iter().any(|b| b == noticed.property.name)
+    broken(noticed).any(|name| bug.broke.iter().any(|b| b == name))
+}
+
+/// What the run breaks that the unchanged cloud does not.
+fn broken(noticed: &Noticed) -> impl Iterator<Item = &'static str> + '_ {
+    std::iter::once(noticed.property.name).chain(noticed.also.iter().copied())
 }
 
 fn plan(noticed: &Noticed) -> String {
@@ -146,6 +151,7 @@ fn json(hunted: &[Hunted]) -> Result<String, Problem> {
             "release": one.bug.release,
             "found": one.planted.as_ref().map(|_| noticed.is_some()),
             "property": noticed.map(|n| n.property.name),
+            "also": noticed.map(|n| n.also.clone()),
             "recorded": noticed.map(|n| recorded(&one.bug, n)),
             "alone": noticed.map(|n| n.alone),
             "scenario": noticed.map(|n| n.scenario.name.clone()),
@@ -171,7 +177,8 @@ it goes through the scenarios as they are (over seeds, and over random orders of
 actors) and through every single fault. A property that the unchanged cloud breaks nowhere in that
 scenario finds the bug; a planted bug that nothing finds is exit code 3.
 
-In the column *breaks*, a property in bold is one that the bug's history tells of too. A star: the
+The column *breaks* has the property that found the bug and, after a semicolon, what else the same run
+breaks and the unchanged cloud nowhere in that scenario; in bold those that the bug's history tells of. A star: the
 unchanged cloud breaks this property too, in other runs of that scenario; in this run, with the same
 history up to the fault, it does not. *Runs* counts those until the bug was found.
 ";
@@ -192,9 +199,16 @@ fn markdown(hunted: &[Hunted]) -> Result<String, Problem> {
         let (breaks, place, plan) = match &one.found.noticed {
             None => ("not found".to_owned(), String::new(), String::new()),
             Some(n) => {
-                let bold = if recorded(&one.bug, n) { "**" } else { "" };
                 let star = if n.alone { "" } else { " \\*" };
-                let shown = format!("{bold}{}{bold} {}{star}", n.property.name, n.property.title);
+                let named = |name: &str| match one.bug.broke.iter().any(|b| b == name) {
+                    true => format!("**{name}**"),
+                    false => name.to_owned(),
+                };
+                let also: Vec<String> = n.also.iter().map(|name| named(name)).collect();
+                let also =
+                    if also.is_empty() { String::new() } else { format!("; {}", also.join(", ")) };
+                let first = named(n.property.name);
+                let shown = format!("{first} {}{also}{star}", n.property.title);
                 (shown, n.scenario.name.clone(), plan(n))
             }
         };

@@ -47,7 +47,8 @@ impl Cinder {
                     device: a.mountpoint.clone(),
                 })
                 .collect(),
-            shared_targets: service_fields.then_some(shared_target),
+            shared_targets: service_fields
+                .then_some(shared_target && self.fixes.shared_targets_told),
             service_uuid: service_fields.then(|| SERVICE_UUID.to_owned()),
         })
     }
@@ -156,6 +157,10 @@ impl Cinder {
         let at = self.volume_at(caller, &c.volume_id)?;
         self.deletion_allowed(caller, novadb, &c.volume_id, None)?;
         let initiator = c.connector.initiator.clone();
+        // Cinder bug 1966513.
+        if initiator.is_none() && !self.fixes.missing_initiator_skipped {
+            return Err(super::attachments::driver_failed());
+        }
         let mapped = initiator.as_ref().is_some_and(|i| storage.mapping(&c.volume_id, i).is_some());
         facts.push(Fact::Terminated { volume: c.volume_id.clone(), initiator, mapped });
         // Terminating what is not connected succeeds, and so does a connector of nobody.
@@ -317,7 +322,8 @@ pub(super) fn connection_info(
 /// multipath (`_get_iscsi_properties` of cinder's targets), else none.
 pub(super) fn paths(storage: &Storage, connector: &Connector) -> Vec<Portal> {
     let several = storage.portals().nth(1).is_some();
-    if several || connector.multipath { storage.portals().cloned().collect() } else { Vec::new() }
+    let listed = storage.lists_portals && (several || connector.multipath);
+    if listed { storage.portals().cloned().collect() } else { Vec::new() }
 }
 
 /// The host that a connector names, for the row.

@@ -40,7 +40,9 @@ impl Cinder {
             Err(missing) => return Err(missing),
         };
         let row = &self.volumes[at];
-        if row.status == VolumeStatus::Error {
+        // Cinder bug 1785050.
+        let in_error_too = row.status == VolumeStatus::Error;
+        if in_error_too && self.fixes.error_volumes_refused {
             return Err(in_error(400, "created", row.id.as_str(), row.status));
         }
         let (free, expected) = match row.multiattach {
@@ -53,6 +55,7 @@ impl Cinder {
         // A second row for the same server is live migration's, or shelve's (nova 1694530).
         let again = matches!(row.status, VolumeStatus::InUse | VolumeStatus::Reserved)
             && self.rows_of(&row.id).any(|a| a.instance == c.instance);
+        let free = free || in_error_too;
         if !free && !again {
             let (id, found) = (&row.id, row.status_text());
             return Err(Refusal::http(
@@ -147,6 +150,10 @@ impl Cinder {
         self.deletion_allowed(caller, novadb, &self.volumes[volume].id, Some(id))?;
         let row = &self.attachments[at];
         let reserved = row.attach_status == AttachStatus::Reserved;
+        // Cinder bug 1738254.
+        if !reserved && row.connector.is_none() && !self.fixes.missing_connector_skipped {
+            return Err(driver_failed());
+        }
         // A reserved row never met the driver; a row without a connector has nothing to take back.
         if !reserved && let Some(initiator) = row.initiator() {
             self.unmap(facts, storage, &row.volume_id, initiator);
@@ -209,6 +216,10 @@ impl Cinder {
                 volume.ok().map(|volume| (at, volume))
             })
             .ok_or_else(|| {
+                // Cinder bugs 1449870 and 1450431.
+                if !self.fixes.missing_attachment_is_404 {
+                    return driver_failed();
+                }
                 let filter = "Volume attachment could not be found with filter";
                 Refusal::http(404, format!("{filter}: attachment_id = {id}."))
             })
@@ -220,6 +231,14 @@ impl Cinder {
             CinderRelease::V28 => Ok(()),
         }
     }
+}
+
+/// An exception of cinder-volume that cinder-api does not know (`RemoteError`).
+pub(super) fn driver_failed() -> Refusal {
+    Refusal::http(
+        500,
+        "The server has either erred or is incapable of performing the requested operation.",
+    )
 }
 
 fn in_error(code: u16, what: &str, id: &str, status: VolumeStatus) -> Refusal {

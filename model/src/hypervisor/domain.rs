@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use castoff_ports::libvirt::{AttachDeviceFlags, DetachDeviceFlags, GuestDisk, PowerState};
 use castoff_ports::{Alias, InstanceId, Process, SimTime, VolumeId};
 
+use super::lag::Lagging;
 use crate::kernel::DeviceHandle;
 use crate::world::Ticket;
 
@@ -50,6 +51,18 @@ pub struct LiveDisk {
     pub unplug: Unplug,
 }
 
+impl LiveDisk {
+    /// As the XML has it.
+    pub(super) fn config(&self) -> GuestDisk {
+        GuestDisk {
+            target_dev: self.target.clone(),
+            source_dev: self.source_dev.clone(),
+            serial: self.serial.clone(),
+            alias: Some(self.alias.clone()),
+        }
+    }
+}
+
 /// A call that waits for the domain's job lock, or holds it while it waits for the guest.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -85,6 +98,10 @@ pub(super) struct Domain {
     pub(super) power: PowerState,
     pub(super) live: Vec<LiveDisk>,
     pub(super) config: Vec<GuestDisk>,
+    /// Disks that QEMU has removed and libvirt lists.
+    pub(super) lagging: Vec<Lagging>,
+    /// The disks in its saved memory (managed save): the next start opens these.
+    pub(super) saved: Option<Vec<GuestDisk>>,
     /// The guest restarts its system, up to this time, and hears no request.
     pub(super) boots_until: Option<SimTime>,
     /// Paused by whoever has the host, not by nova: to be resumed when that stops.
@@ -102,6 +119,8 @@ impl Domain {
             power,
             live: Vec::new(),
             config: Vec::new(),
+            lagging: Vec::new(),
+            saved: None,
             boots_until: None,
             held: false,
             job: None,

@@ -66,9 +66,11 @@ impl Hypervisor {
     }
 
     fn boot(&mut self, io: &mut Io<'_>, at: usize) -> Result<(), Refusal> {
-        for disk in self.domains[at].config.clone() {
+        let saved = self.domains[at].saved.clone();
+        for disk in saved.unwrap_or_else(|| self.domains[at].config.clone()) {
             self.plug(io, at, &disk)?;
         }
+        self.domains[at].saved = None;
         Ok(())
     }
 
@@ -76,6 +78,7 @@ impl Hypervisor {
         let domain = &mut self.domains[at];
         domain.defined = domain.persistent;
         (domain.boots_until, domain.held) = (None, false);
+        domain.lagging.clear();
         if let Some(job) = &mut domain.job {
             job.until = now;
         }

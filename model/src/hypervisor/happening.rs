@@ -61,6 +61,7 @@ impl Hypervisor {
     /// What hinders stops: guests run and answer like this, libvirtd is up, nothing more happens.
     pub fn heal(&mut self, now: SimTime, lets_go: LetsGo) {
         self.happenings.clear();
+        self.events_lag = None;
         if let Libvirtd::Down { .. } = self.libvirtd {
             self.libvirtd = Libvirtd::Unregistered;
         }

@@ -170,6 +170,9 @@ impl Hypervisor {
             return Ok(Begun::Done(Ok(())));
         }
         let Some(disk) = domain.live.iter().position(|d| d.target == *target) else {
+            if let Some(not_found) = self.not_in_qemu(at, target) {
+                return Err(not_found);
+            }
             return Err(self.missing(format!("disk {target} not found"), error::OPERATION_FAILED));
         };
         self.guest_write(&mut host.io(), at, disk);
@@ -219,8 +222,7 @@ impl Hypervisor {
             target: disk.target.clone(),
             volume: disk.volume.clone(),
         });
-        self.emit(host.step, &disk.instance, &disk.alias, DeviceEvent::Removed);
-        self.end_job_on(host, at, &disk.target, Ok(()));
+        self.removed(host, at, disk);
     }
 
     /// The guest said no (ACPI _OST, DEVICE_UNPLUG_GUEST_ERROR): a waiting call fails with it.
@@ -235,7 +237,7 @@ impl Hypervisor {
         self.end_job_on(host, at, &target, Err(refusal));
     }
 
-    fn end_job_on(
+    pub(super) fn end_job_on(
         &mut self,
         host: &mut Host<'_, '_>,
         at: usize,

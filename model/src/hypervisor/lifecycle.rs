@@ -67,6 +67,8 @@ impl Hypervisor {
         }
         self.configure(facts, at, Vec::new());
         let domain = &mut self.domains[at];
+        // VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.
+        domain.saved = None;
         domain.persistent = false;
         domain.defined = domain.is_live();
         Ok(())
@@ -122,6 +124,11 @@ impl Hypervisor {
         let facts = &mut *host.step.facts;
         let (kernel, storage) = (&mut *host.kernel, &mut *host.storage);
         self.set_power(facts, kernel, storage, now, instance, PowerState::Running)
+    }
+
+    /// The disks in the saved memory of a suspended guest.
+    pub fn saved_disks(&self, instance: &InstanceId) -> &[GuestDisk] {
+        self.find(instance).and_then(|d| d.saved.as_deref()).unwrap_or_default()
     }
 
     /// virSecretDefineXML: one secret a volume.

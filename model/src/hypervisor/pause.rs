@@ -1,12 +1,12 @@
 //! Pausing a guest: in memory (virDomainSuspend), or with its memory on disk (managed save).
 //!
 //! A paused guest keeps its disks and answers no unplug request before it runs again. A saved one
-//! has no QEMU: libvirt starts it from its persistent config. What was in memory is not modelled.
+//! has no QEMU: libvirt starts it with the disks that it had, whatever its persistent config says now.
 
 use castoff_ports::libvirt::{PowerState, error};
 use castoff_ports::{InstanceId, Refusal};
 
-use super::{Host, Hypervisor};
+use super::{Host, Hypervisor, LiveDisk};
 use crate::world::Step;
 
 impl Hypervisor {
@@ -42,6 +42,9 @@ impl Hypervisor {
                            domain";
             return Err(Refusal::libvirt(error::OPERATION_INVALID, message));
         }
+        // What is plugged is part of the memory: a resume opens it again.
+        let disks = self.domains[at].live.iter().map(LiveDisk::config).collect();
+        self.domains[at].saved = Some(disks);
         self.domains[at].power = PowerState::Shutdown;
         self.stop(step.facts, at, step.now);
         Ok(())

@@ -1,5 +1,24 @@
 //! How the kernel names SCSI disks: `sda` to `sdz`, then `sdaa`.
 
+use castoff_ports::DeviceName;
+
+use super::Kernel;
+
+impl Kernel {
+    /// The name that the kernel gives next: the lowest one free, `sda` being the host's own disk.
+    pub(super) fn lowest_free_name(&self) -> DeviceName {
+        let mut name = String::with_capacity(4);
+        for index in 1u32.. {
+            name.clear();
+            write_disk_name(&mut name, index);
+            if !self.disks.iter().any(|d| d.name.as_str() == name) {
+                break;
+            }
+        }
+        DeviceName::new(&name)
+    }
+}
+
 use std::fmt::Write as _;
 
 /// `sd_format_disk_name`: 0 is `sda`, 25 `sdz`, 26 `sdaa`.

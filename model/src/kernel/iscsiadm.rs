@@ -123,7 +123,7 @@ impl Kernel {
     }
 
     fn list_nodes(&self) -> CommandOutput {
-        if self.nodes.is_empty() {
+        if self.nodes.is_empty() && !self.quirks.corrupt_record {
             return no_records();
         }
         let mut out = String::with_capacity(96 * self.nodes.len());
@@ -131,6 +131,9 @@ impl Kernel {
             // An unknown tag is -1, and this list prints it without its sign.
             let tag = if n.discovered { 1 } else { u32::MAX };
             let _ = writeln!(out, "{},{tag} {}", n.portal, n.iqn);
+        }
+        if self.quirks.corrupt_record {
+            out.push_str("[]:3260,-1\n");
         }
         CommandOutput::with_stdout(out)
     }
@@ -143,7 +146,13 @@ impl Kernel {
         for s in &self.sessions {
             let _ = writeln!(out, "tcp: [{}] {},1 {} (non-flash)", s.sid, s.portal, s.iqn);
         }
-        CommandOutput::with_stdout(out)
+        let stderr = match self.quirks.iscsiadm_warns {
+            true => {
+                "iscsiadm: Could not read data from db. Using default and currently negotiated values\n"
+            }
+            false => "",
+        };
+        CommandOutput { stderr: stderr.to_owned(), ..CommandOutput::with_stdout(out) }
     }
 
     fn show_node(&self, portal: &Portal, iqn: &Iqn) -> CommandOutput {

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use castoff_ports::iscsi::CommandOutput;
 use castoff_ports::{DeviceName, VolumeId};
 
-use super::{DeviceHandle, DiskState, Kernel, ScsiDisk, sysfs};
+use super::{DeviceHandle, DiskState, Kernel, ScsiDisk};
 use crate::fact::Fact;
 use crate::hypervisor::Hypervisor;
 use crate::storage::{Stamp, Storage};
@@ -80,12 +80,12 @@ impl Kernel {
         if !self.multipathd || self.maps.iter().any(|m| m.paths.contains(&generation)) {
             return;
         }
-        let (volume, wwid) = (disk.volume.clone(), sysfs::wwid(&disk.volume));
+        let (volume, wwid) = (disk.volume.clone(), self.wwid_of(disk));
         if let Some(map) = self.maps.iter_mut().find(|m| m.wwid == wwid) {
             map.paths.push(generation);
             return;
         }
-        let same = self.disks.iter().filter(|d| d.volume == volume);
+        let same = self.disks.iter().filter(|d| self.wwid_of(d) == wwid);
         let paths: Vec<u32> =
             same.filter(|d| d.state == DiskState::Running).map(|d| d.generation).collect();
         if paths.len() < 2 && !self.wwids.contains(&wwid) {
@@ -136,6 +136,11 @@ impl Kernel {
         storage: &mut Storage,
         name: &str,
     ) -> CommandOutput {
+        // With user_friendly_names a WWID is no map's name, and that is no error (os-brick bug
+        // 1663925).
+        if self.maps.iter().any(|m| m.wwid == name) {
+            return CommandOutput::ok();
+        }
         let Some(at) = self.maps.iter().position(|m| m.name == name || m.dm.as_str() == name)
         else {
             return CommandOutput::failed(1, format!("{name}: not a multipath map\n"));

@@ -74,7 +74,7 @@ impl Kernel {
             Call::DmName(c) => Reply::DmName(self.map_of(&c.dm).map(|m| m.name.clone())),
             Call::SysfsWwn(c) => Reply::SysfsWwn(match c.dm.and_then(|dm| self.map_of(&dm)) {
                 Some(map) => Some(map.wwid.clone()),
-                None => c.devices.iter().find_map(|d| self.device(d)).map(|d| wwid(&d.volume)),
+                None => c.devices.iter().find_map(|d| self.device(d)).map(|d| self.wwid_of(d)),
             }),
             Call::Lsblk(_) => Reply::Lsblk(self.lsblk()),
             Call::MultipathList(c) => {

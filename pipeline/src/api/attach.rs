@@ -95,9 +95,12 @@ async fn conductor_attach_volume(
         return reserve::attach_volume(cx, host, uuid, volume, options, microversion).await;
     }
     let mut bdm = match create_volume_bdm(cx, &host, uuid, &volume.id).await {
-        Err(e @ NovaError::Failure(Failure::Refused(Refusal::MessagingTimeout { .. })))
-            if cx.policy().destroy_bdm_on_reserve_timeout =>
-        {
+        // A reply that is lost is known by the timeout alone.
+        Err(
+            e @ NovaError::Failure(
+                Failure::Refused(Refusal::MessagingTimeout { .. }) | Failure::NoReply { .. },
+            ),
+        ) if cx.policy().destroy_bdm_on_reserve_timeout => {
             destroy_unanswered_bdm(cx, uuid, &volume.id).await?;
             return Err(e);
         }

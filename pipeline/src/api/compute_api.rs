@@ -6,7 +6,7 @@
 use castoff_ports::cinder::Volume;
 use castoff_ports::novadb::{ActionStart, Instance, ServiceByHost, VmState};
 use castoff_ports::rpc::{Cast, Method};
-use castoff_ports::{HostName, InstanceId};
+use castoff_ports::{HostName, InstanceId, Refusal};
 
 use super::{begin, shelved};
 use crate::context::Context;
@@ -83,6 +83,9 @@ pub async fn check_and_begin_detach(
     }
     match begin::begin_detaching(cx, volume, instance).await {
         // nova bug 1515637: cinder's 400 is a volume in the wrong state.
+        Err(e @ NovaError::InvalidInput { .. }) if !cx.policy().fixes.begin_refusal_known => {
+            Err(NovaError::Cinder(Refusal::http(400, e.format_message())))
+        }
         Err(e @ NovaError::InvalidInput { .. }) => {
             Err(NovaError::InvalidVolume { volume: volume.id.clone(), reason: e.format_message() })
         }
@@ -121,6 +124,7 @@ pub(super) fn check_instance_state(
         | VmState::SoftDeleted
         | VmState::Shelved
         | VmState::ShelvedOffloaded => {}
+        VmState::Suspended if !cx.policy().fixes.suspended_refused => {}
         // nova bugs 1240922 (suspended) and 1126187 (rescued).
         state @ (VmState::Suspended
         | VmState::Rescued

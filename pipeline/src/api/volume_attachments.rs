@@ -72,7 +72,8 @@ impl Request<'_> {
                 }
             }
         };
-        match (is_root, cx.policy().root_refusal_status) {
+        let refused = is_root && cx.policy().fixes.root_refused;
+        match (refused, cx.policy().root_refusal_status) {
             (false, _) => Ok(()),
             (true, 403) => Err(Refusal::http(403, "Can't detach root device volume")),
             (true, status) => Err(Refusal::http(status, "Cannot detach a root device volume")),

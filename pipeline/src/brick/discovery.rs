@@ -37,6 +37,10 @@ pub(super) async fn known_paths(
     if !data.paths.is_empty() {
         return Ok(Some(data.paths.clone()));
     }
+    // os-brick bug 1699061.
+    if !cx.policy().fixes.discoverydb_read {
+        return Ok(is_disconnect_call.then(|| vec![own(data)]));
+    }
     let out = match execute(cx, || Discoverydb {}, accepted(cx)).await {
         Ok(out) => out,
         // os-brick turns this into TargetPortalNotFound where nobody catches it but the cleanup,
@@ -49,7 +53,11 @@ pub(super) async fn known_paths(
             };
         }
     };
-    let found = parse::discoverydb(&out.stdout, data.target_portal.as_str());
+    let read = match cx.policy().fixes.portal_tag_cut {
+        true => parse::discoverydb,
+        false => parse::tagged_discoverydb,
+    };
+    let found = read(&out.stdout, data.target_portal.as_str());
     if found.is_empty() {
         // No discovery was ever made at this portal: the attachment was a single path.
         return Ok(is_disconnect_call.then(|| vec![own(data)]));

@@ -9,7 +9,7 @@
 use std::pin::pin;
 
 use castoff_ports::cinder::{IscsiData, IscsiPath, TargetLun};
-use castoff_ports::host::{DeviceExists, DmName, RealPath, SessionDevices, UnlinkByIdLinks};
+use castoff_ports::host::{DeviceExists, RealPath, SessionDevices, UnlinkByIdLinks};
 use castoff_ports::iscsi::{Nodes, Sessions};
 use castoff_ports::{DeviceName, Iqn, Portal};
 
@@ -96,7 +96,12 @@ async fn get_connection_devices(
     if !out.stderr.is_empty() {
         cx.warning(format!("iscsiadm stderr output when getting sessions: {}", out.stderr));
     }
-    let sessions = parse::sessions(&out.stdout)?;
+    // os-brick bug 1732199.
+    let readable = out.stderr.is_empty() || cx.policy().fixes.warnings_passed_over;
+    let sessions = if readable { parse::sessions(&out.stdout)? } else { Vec::new() };
+    if !cx.policy().fixes.corrupt_records_passed_over {
+        parse::refuse_corrupt_nodes(&nodes.stdout)?;
+    }
 
     let mut connections: Vec<Connection> = Vec::with_capacity(targets.len());
     let mut devices: Vec<DeviceName> = Vec::with_capacity(targets.len());
@@ -109,7 +114,7 @@ async fn get_connection_devices(
                 // In Python 1 is not "1": of a LUN given as a text every device is another volume's,
                 // so it stays, and so does the session.
                 if lun != TargetLun::Number(device.hctl.lun) {
-                    *keep = true;
+                    *keep = cx.policy().fixes.other_luns_keep_session;
                 } else if !devices.contains(&device.name) {
                     devices.push(device.name);
                 }
@@ -142,9 +147,17 @@ async fn remove_connection(
     if devices.is_empty() {
         return Ok(None);
     }
+    let fixes = &cx.policy().fixes;
     let mut map = None;
-    if let Some(dm) = multipath::holder(cx, devices).await? {
-        map = cx.call(DmName { dm }).await?;
+    // os-brick bug 1921381: what nova.conf says now is not how the volume was connected.
+    if (cx.conf().use_multipath || fixes.map_found_without_conf)
+        && let Some(dm) = multipath::holder(cx, devices).await?
+    {
+        map = multipath::flushable(cx, devices, dm).await?;
+    }
+    // os-brick bug 1502999: what is in the map's cache needs the paths.
+    if !fixes.map_flushed_first {
+        remove_devices(cx, devices, path_used, chain).await?;
     }
     let multipathd = match &map {
         Some(name) => {
@@ -158,10 +171,8 @@ async fn remove_connection(
         }
         None => multipath::is_running(cx).await?,
     };
-
-    let used = UsedPath::new(cx, path_used).await?;
-    for device in devices {
-        remove_scsi_device(cx, device, used.requires_flush(device), chain).await?;
+    if fixes.map_flushed_first {
+        remove_devices(cx, devices, path_used, chain).await?;
     }
     let removed = wait_for_volumes_removal(cx, devices).await;
     // WWIDs are found through these links: they must never outlive the device.
@@ -172,6 +183,19 @@ async fn remove_connection(
         multipath::let_go_of_paths(cx, devices).await?;
     }
     Ok(map)
+}
+
+async fn remove_devices(
+    cx: &Context<'_>,
+    devices: &[DeviceName],
+    path_used: Option<&str>,
+    chain: &mut Chainer,
+) -> Result<(), BrickError> {
+    let used = UsedPath::new(cx, path_used).await?;
+    for device in devices {
+        remove_scsi_device(cx, device, used.requires_flush(device), chain).await?;
+    }
+    Ok(())
 }
 
 /// `wait_for_volumes_removal`: the device nodes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use castoff_ports::DeviceName;
 use castoff_ports::host::{
     DmName, MultipathFlush, MultipathHolder, MultipathdDelMap, MultipathdDelPath,
-    MultipathdShowPaths, MultipathdShowStatus,
+    MultipathdShowPaths, MultipathdShowStatus, SysfsWwn,
 };
 
 use super::BrickError;
@@ -37,6 +37,18 @@ pub(super) async fn holder(
         }
     }
     Ok(None)
+}
+
+/// What `multipath -f` is told of a map: its name (os-brick bug 1663925).
+pub(super) async fn flushable(
+    cx: &Context<'_>,
+    devices: &[DeviceName],
+    dm: String,
+) -> Result<Option<String>, BrickError> {
+    if cx.policy().fixes.map_flushed_by_name {
+        return Ok(cx.call(DmName { dm }).await?);
+    }
+    Ok(cx.call(SysfsWwn { devices: devices.to_vec(), dm: Some(dm) }).await?)
 }
 
 /// os-brick 7's `flush_multipath_device`: limits and retries are those of a disk's flush.

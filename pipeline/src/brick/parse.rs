@@ -50,9 +50,28 @@ pub fn has_node(stdout: &str, portal: &str, iqn: &str) -> bool {
     })
 }
 
+/// What os-brick made of a malformed record before bug 1886855 was fixed: IndexError.
+pub fn refuse_corrupt_nodes(stdout: &str) -> Result<(), BrickError> {
+    let corrupt = |line: &&str| line.split_ascii_whitespace().nth(1).is_none();
+    match stdout.lines().find(corrupt) {
+        Some(line) => Err(BrickError::UnreadableSession { line: line.to_owned() }),
+        None => Ok(()),
+    }
+}
+
 /// The (portal, target) pairs that a sendtargets discovery at `portal` has left in the output of
 /// `iscsiadm -m discoverydb -o show -P 1`.
 pub fn discoverydb<'a>(stdout: &'a str, portal: &str) -> Vec<(&'a str, &'a str)> {
+    let mut found = tagged_discoverydb(stdout, portal);
+    for (ip, _) in &mut found {
+        *ip = ip.split(',').next().unwrap_or_default();
+    }
+    found
+}
+
+/// The same, each portal with the tag of its portal group, as no session has it (os-brick bug
+/// 1705674).
+pub fn tagged_discoverydb<'a>(stdout: &'a str, portal: &str) -> Vec<(&'a str, &'a str)> {
     let Some((ip, port)) = portal.rsplit_once(':') else { return Vec::new() };
     let ip = ip.trim_start_matches('[').trim_end_matches(']');
     let wanted = |address: &str| {
@@ -75,7 +94,7 @@ pub fn discoverydb<'a>(stdout: &'a str, portal: &str) -> Vec<(&'a str, &'a str)>
         if let Some(target) = line.strip_prefix("Target: ") {
             iqn = target;
         } else if let Some(portal) = line.strip_prefix("Portal: ") {
-            ip = portal.split(',').next().unwrap_or_default();
+            ip = portal;
         } else if line.starts_with("Iface Name: default") {
             if !iqn.is_empty() && !ip.is_empty() {
                 found.push((ip, iqn));

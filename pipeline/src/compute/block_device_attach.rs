@@ -94,7 +94,7 @@ impl Attaching<'_> {
         if !volume.attachments.is_empty() {
             return Ok(());
         }
-        self.save(Some(connection.clone())).await?;
+        self.save_early(connection).await?;
         let Err(e) = volume_api::attach(cx, &volume.id, self.instance, self.mountpoint).await
         else {
             return Ok(());
@@ -137,7 +137,7 @@ impl Attaching<'_> {
             return Err(e);
         }
         let connection = &*info.insert(connection);
-        self.save(Some(connection.clone())).await?;
+        self.save_early(connection).await?;
         let Err(e) = volume_api::attachment_complete(cx, attachment).await else {
             return Ok(());
         };
@@ -192,6 +192,15 @@ impl Attaching<'_> {
                 "Driver failed to detach volume {} at {}: failed to {e}",
                 bdm.volume_id, self.mountpoint
             ));
+        }
+    }
+
+    /// Before the volume shows `in-use`, so that whoever detaches it then finds it (nova bug
+    /// 1327218).
+    async fn save_early(&self, connection: &ConnectionInfo) -> Result<(), NovaError> {
+        match self.cx.policy().fixes.info_saved_before_in_use {
+            true => self.save(Some(connection.clone())).await,
+            false => Ok(()),
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn delete_instance(
     let shared: Vec<VolumeId> = bdms
         .iter()
         .filter(|b| b.connection_info.as_ref().is_some_and(|i| i.multiattach))
-        .filter(|_| cx.policy().multiattach_count)
+        .filter(|_| cx.policy().multiattach_count && cx.policy().fixes.multiattach_lock)
         .map(|b| b.volume_id.clone())
         .collect();
     let doomed: Vec<VolumeId> =

@@ -3,8 +3,8 @@
 use castoff_ports::runtime::LockScope;
 
 use super::{
-    AccessRule, BdmLookup, Brick, FailedAttach, FailedLook, Flush, LostReply, MissingGuestDevice,
-    Policy, RemovalWait, Rollback, Unplug, VolumeApi,
+    AccessRule, BdmLookup, Brick, FailedAttach, FailedLook, Fixes, Flush, LostReply,
+    MissingGuestDevice, Policy, RemovalWait, Rollback, Unplug, VolumeApi,
 };
 
 /// The policy.
@@ -73,5 +73,6 @@ pub fn policy() -> Policy {
         shelve_resumes: false,
         delete_confirms: false,
         offload_confirms: false,
+        fixes: Fixes { qemu_not_found_known: false, multiattach_lock: false, ..Fixes::ALL },
     }
 }

@@ -100,6 +100,7 @@ impl Problems {
             }
             FaultKind::HttpError { .. }
             | FaultKind::CommandFails { .. }
+            | FaultKind::Hangs
             | FaultKind::Unreachable
             | FaultKind::Lost
             | FaultKind::ReplyLost
@@ -134,7 +135,7 @@ fn refused_by(kind: &FaultKind, operation: &str) -> Option<&'static str> {
             (!matches!(system, "keystone" | "nova" | "cinder"))
                 .then_some("an operation of an HTTP service: keystone, nova or cinder")
         }
-        FaultKind::CommandFails { .. } => (!matches!(system, "iscsi" | "host"))
+        FaultKind::CommandFails { .. } | FaultKind::Hangs => (!matches!(system, "iscsi" | "host"))
             .then_some("a command of the compute host: iscsi or host"),
         FaultKind::Lost => (operation != "rpc::Cast")
             .then_some("rpc::Cast, the one message without a reply; others are \"unreachable\""),

@@ -61,7 +61,7 @@ impl Problems {
 
     pub(super) fn storage(&mut self, storage: &StorageSpec) {
         let place = Place::default().then("storage");
-        let StorageSpec { portals, lost_portals, shared_target: _ } = *storage;
+        let StorageSpec { portals, lost_portals, .. } = *storage;
         if !(1..=MAX_PORTALS).contains(&portals) {
             self.add(
                 place.then("portals"),

@@ -63,6 +63,7 @@ pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
         return;
     };
     let end = end_of(world, Some(&volume));
+    let root = world.novadb.live_bdms().iter().any(|b| b.volume_id == volume && b.is_root());
     let harm: Vec<&str> = checker
         .violations
         .iter()
@@ -82,6 +83,10 @@ pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
             end.as_str()
         );
         checker.broken("S23", now, text);
+    }
+    // Nobody detaches a root disk.
+    if root {
+        return;
     }
     checker.broken(
         "L3",

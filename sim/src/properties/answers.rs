@@ -4,7 +4,7 @@
 use castoff_model::World;
 use castoff_ports::novadb::VmState;
 use castoff_ports::plan::{EnvironmentEvent, Fault, FaultKind};
-use castoff_ports::{Failure, Process, RequestId, SimTime};
+use castoff_ports::{Failure, Process, RequestId, SimTime, VolumeId};
 
 use super::{Checker, Watched};
 
@@ -57,6 +57,25 @@ pub(super) fn judge(
 
 fn instance<'w>(world: &'w World, w: &Watched) -> Option<&'w castoff_ports::novadb::Instance> {
     world.novadb.instances().iter().find(|i| i.uuid == w.instance)
+}
+
+/// S19: what os-begin_detaching is never asked for, whoever asks.
+pub(super) fn begins_rightly(
+    checker: &mut Checker,
+    world: &World,
+    now: SimTime,
+    volume: &VolumeId,
+) {
+    let Some(i) = checker.by_cause() else { return };
+    let (w, request) = (&checker.watched[i], checker.watched[i].request);
+    let root = world.novadb.bdm(volume, &w.instance).is_some_and(|b| b.is_root());
+    let state = instance(world, w).map(|s| s.vm_state);
+    let wrong = match state {
+        _ if root => "which is the root disk",
+        Some(VmState::Suspended | VmState::Rescued) => "whose server is suspended or rescued",
+        _ => return,
+    };
+    checker.broken("S19", now, format!("{request} began to detach volume {volume}, {wrong}"));
 }
 
 /// 400: the volume is not in-use, or is the root disk.

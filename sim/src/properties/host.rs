@@ -68,7 +68,7 @@ pub(super) fn judge(
             session_ownership(checker, world, now, target, "the node record was deleted of");
         }
         Fact::DeviceUp { device, .. } => {
-            if let Some(cause) = checker.cause {
+            if let Some(cause) = checker.cause.filter(|c| !c.operation.starts_with("cinder::")) {
                 let created = &mut checker.history.created;
                 created.retain(|(d, ..)| d != device);
                 created.push((device.clone(), cause.request, now));
@@ -93,6 +93,11 @@ pub(super) fn judge(
                 );
             }
         }
+        Fact::Secret { volume, present: false } if rebooted(checker, world, volume) => {
+            let text =
+                format!("the secret of volume {volume} was deleted by a reboot of its server");
+            checker.broken("S24", now, text);
+        }
         Fact::Secret { volume, present: false }
             if world.hypervisor.live_disks().any(|d| d.volume == *volume) =>
         {
@@ -108,6 +113,17 @@ pub(super) fn judge(
         }
         _ => {}
     }
+}
+
+/// Whether a server that has the volume is being made anew, and no detach asked for what happened.
+fn rebooted(checker: &Checker, world: &World, volume: &VolumeId) -> bool {
+    let mut bdms = world.novadb.live_bdms().iter().filter(|b| b.volume_id == *volume);
+    checker.by_cause().is_none()
+        && bdms.any(|b| {
+            let mut servers = world.novadb.instances().iter();
+            let server = servers.find(|i| i.uuid == b.instance_uuid);
+            server.and_then(|i| i.task_state.as_deref()) == Some("reboot_started_hard")
+        })
 }
 
 fn plugged<'a>(

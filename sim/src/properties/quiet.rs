@@ -4,6 +4,7 @@ use castoff_model::World;
 use castoff_model::kernel::ScsiDisk;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::libvirt::PowerState;
+use castoff_ports::novadb::Bdm;
 use castoff_ports::{SimTime, VolumeId};
 
 use super::Checker;
@@ -143,6 +144,13 @@ pub(super) fn configs_agree(checker: &mut Checker, world: &World, now: SimTime) 
     let mut found = Vec::new();
     for server in world.novadb.instances() {
         let id = &server.uuid;
+        for disk in world.hypervisor.saved_disks(id) {
+            let volume = |b: &&Bdm| Some(&b.volume_id) == disk.serial.as_ref();
+            let mut bdms = world.novadb.live_bdms().iter().filter(|b| b.instance_uuid == *id);
+            if !bdms.any(|b| volume(&b)) {
+                found.push(format!("{} is in the saved memory alone", disk.target_dev));
+            }
+        }
         if world.hypervisor.power(id) != Some(PowerState::Running) {
             continue;
         }

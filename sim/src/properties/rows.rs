@@ -1,7 +1,7 @@
 //! What cinder and nova write: S10, S11, S13, S14, S18 (the export), S20 (attachments), S21.
 
 use castoff_model::release::CinderRelease;
-use castoff_model::{Fact, World};
+use castoff_model::{Cause, Fact, World};
 use castoff_ports::cinder::{AttachStatus, VolumeStatus};
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::{AttachmentId, InstanceId, Iqn, Process, SimTime, VolumeId};
@@ -14,6 +14,12 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::AdminReset { volume } => checker.history.admin.push(volume.clone()),
         Fact::VolumeStatus { volume, from, to } => {
             status_function(checker, world, now, volume);
+            let reserves =
+                |c: &Cause| matches!(c.operation, "cinder::AttachmentCreate" | "cinder::Reserve");
+            if *from == VolumeStatus::Error && checker.cause.as_ref().is_some_and(reserves) {
+                let text = format!("volume {volume} is in error and was reserved");
+                checker.broken("S11", now, text);
+            }
             if *from == VolumeStatus::Detaching && *to == VolumeStatus::InUse {
                 roll_own(checker, now, volume);
                 rollback_means_intact(checker, world, now, volume);

@@ -17,6 +17,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     match fact {
         Fact::VolumeStatus { volume, to: VolumeStatus::Detaching, .. } => {
             begins_once(checker, world, now, volume);
+            super::answers::begins_rightly(checker, world, now, volume);
         }
         Fact::VolumeStatus { volume, from: VolumeStatus::Detaching, to: VolumeStatus::InUse } => {
             let own = |c: &castoff_model::Cause| {

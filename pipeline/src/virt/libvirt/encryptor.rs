@@ -48,7 +48,8 @@ pub(super) async fn detach_volume(
 async fn close_mapping(cx: &Context<'_>, info: &ConnectionInfo) -> Result<(), NovaError> {
     let Some((_, name)) = mapping(info) else { return Ok(()) };
     let close = || CryptsetupClose { name: name.clone() };
-    execute_attempts(cx, close, CLOSED, usual(cx, cx.policy().encryptor_close_attempts)).await?;
+    let closed = if cx.policy().fixes.missing_mapping_closed { CLOSED } else { OK };
+    execute_attempts(cx, close, closed, usual(cx, cx.policy().encryptor_close_attempts)).await?;
     Ok(())
 }
 

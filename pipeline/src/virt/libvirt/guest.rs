@@ -45,7 +45,8 @@ impl Guest<'_> {
     pub async fn is_live(&self) -> Result<bool, NovaError> {
         let state = self.cx.call(GetInfo { instance: self.instance.clone() }).await;
         Ok(match state.map_err(libvirt_error)? {
-            PowerState::Running | PowerState::Paused => true,
+            PowerState::Running => true,
+            PowerState::Paused => self.cx.policy().fixes.paused_is_live,
             PowerState::Shutdown | PowerState::Crashed => false,
         })
     }
@@ -73,6 +74,8 @@ impl Guest<'_> {
                 let alias = disk.alias.as_ref().map(|a| a.as_str());
                 alias.and_then(|a| a.strip_prefix("ua-")) == Some(volume_id.as_str())
             };
+            // nova bug 2140347.
+            let inactive = inactive && self.cx.policy().fixes.inactive_alias_lookup;
             if let Some(disk) = self.find_disk(inactive, has_alias).await? {
                 return Ok(Some(disk));
             }

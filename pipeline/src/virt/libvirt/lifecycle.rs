@@ -93,7 +93,8 @@ async fn cleanup(
 ) -> Result<(), NovaError> {
     let disconnect = How {
         force: cx.policy().destroy_forces_disconnect && how != Destroy::Confirmed,
-        keep_secret: how == Destroy::ToComeBack,
+        // nova bug 1905701.
+        keep_secret: how == Destroy::ToComeBack && cx.policy().fixes.reboot_keeps_secret,
     };
     for bdm in volumes {
         let info = bdm.connection_info.as_ref();

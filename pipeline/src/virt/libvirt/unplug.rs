@@ -124,6 +124,8 @@ impl Device<'_> {
             return result;
         };
         match *code {
+            // nova bug 1891547: AttributeError, whatever libvirt has said.
+            _ if !self.guest.cx.policy().fixes.libvirt_errors_handled => result,
             // nova bug 1633236: the persistent config says it so.
             error::INVALID_ARG
                 if self.guest.cx.policy().no_target_device_error
@@ -142,6 +144,10 @@ impl Device<'_> {
             // nova bug 1887946.
             error::DEVICE_MISSING => self.guest.cx.policy().device_missing_error,
             error::OPERATION_FAILED => message.contains("not found"),
+            // nova bug 1815949: libvirt still lists what QEMU has removed.
+            error::INTERNAL_ERROR => {
+                self.guest.cx.policy().fixes.qemu_not_found_known && message.contains("not found")
+            }
             _ => false,
         }
     }
@@ -270,6 +276,8 @@ impl Device<'_> {
             return result;
         };
         match *code {
+            // nova bug 1891547.
+            _ if !cx.policy().fixes.libvirt_errors_handled => result,
             code if self.is_missing(code, message) => Err(self.not_found()),
             code if self.is_in_progress(code, message) => Ok(()),
             error::NO_DOMAIN => {
