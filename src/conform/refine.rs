@@ -87,7 +87,9 @@ pub fn detach_of(events: &[Event], request: RequestId) -> Vec<Event> {
 
 /// Calls with their answers, by process; an answer belongs to the last call of its operation.
 fn steps(events: &[Event]) -> Vec<Step> {
-    let mut by_process: BTreeMap<&str, (Vec<(Step, SimTime)>, Names)> = BTreeMap::new();
+    /// Steps with the times of their calls, and the names that they used.
+    type OfProcess = (Vec<(Step, SimTime)>, Names);
+    let mut by_process: BTreeMap<&str, OfProcess> = BTreeMap::new();
     for event in events {
         let (steps, names) = by_process.entry(event.who).or_default();
         match &event.what {

@@ -274,7 +274,7 @@ fn the_lowest_free_name_is_given_again_but_an_old_open_does_not_reach_the_new_di
 fn disk_names_go_on_after_sdz() {
     let name = |index| {
         let mut name = String::new();
-        super::write_disk_name(&mut name, index);
+        super::disk_name::write_disk_name(&mut name, index);
         name
     };
     let names = [0, 1, 25, 26, 27, 701, 702, 703, 702 + 676].map(name);
