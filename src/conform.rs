@@ -6,7 +6,7 @@
 //! a host comes with the feature `real`.
 //!
 //! - [`case`]: a case as data; [`cases`]: all of them; [`select`]: which ones a user means.
-//! - [`suite`]: a run of cases; `capabilities`: which can be played on this host.
+//! - `suite`: a run of cases; `capabilities`: which can be played on this host.
 //! - `play`: one case: attach, what happens to the host, detach, checks; `checks`.
 //! - `hybrid`, `cloud`: the control plane's models in front of the host.
 //! - `acts`, `stage`: what is done to the host, and at which operation of the pipeline.
