@@ -72,6 +72,7 @@ fn conform_lists_its_cases_without_real_bindings() {
     assert!(ids.len() >= 30, "{ids:?}");
     let out = castoff(&["conform", "--list", "guest/unplug/*", "detach/healthy/pc"]);
     let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success() && text.lines().count() > 1, "{text}");
     assert!(
         text.lines().skip(1).all(|l| l.starts_with("guest/unplug/") || l.contains(" pc ")),
         "{text}"

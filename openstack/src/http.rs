@@ -25,12 +25,10 @@ pub struct Endpoint {
     prefix: String,
 }
 
-/// Why a URL is no endpoint.
+/// Why a URL is no endpoint; the URL itself may have a password in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{url:?} is no endpoint: {reason}")]
+#[error("no endpoint: {reason}")]
 pub struct BadEndpoint {
-    /// What was given.
-    pub url: String,
     /// What is wrong with it.
     pub reason: &'static str,
 }
@@ -41,7 +39,7 @@ impl Endpoint {
     /// # Errors
     /// No `http` URL: TLS is a proxy's work here.
     pub fn parse(url: &str) -> Result<Endpoint, BadEndpoint> {
-        let bad = |reason| BadEndpoint { url: url.to_owned(), reason };
+        let bad = |reason| BadEndpoint { reason };
         let uri: Uri = url.parse().map_err(|_| bad("it is no URL"))?;
         if uri.scheme_str() != Some("http") {
             return Err(bad("it needs to be http://"));
@@ -166,6 +164,9 @@ mod tests {
         assert_eq!(Endpoint::parse("http://c:8776/v3/0123abcd"), at("c:8776", ""));
         assert_eq!(Endpoint::parse("http://c/identity/v3"), at("c:80", "/identity"));
         assert!(Endpoint::parse("https://c:5000").is_err());
-        assert!(Endpoint::parse("http://nova:pw@c:5000").is_err());
+        for url in ["http://nova:pw@c:5000", "https://nova:pw@c", "nova:pw@"] {
+            let error = Endpoint::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("pw"), "{error}");
+        }
     }
 }

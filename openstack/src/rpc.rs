@@ -143,8 +143,19 @@ impl Broker {
         let probe = self.connection.create_channel().await.map_err(lost)?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let table = FieldTable::default;
-        if probe.queue_declare(name.into(), passive, table()).await.is_ok() {
-            return probe.close(200, "".into()).await.map_err(lost);
+        if let Ok(queue) = probe.queue_declare(name.into(), passive, table()).await {
+            let served = queue.consumer_count() > 0;
+            probe.close(200, "".into()).await.map_err(lost)?;
+            // RabbitMQ deals a queue's messages out in turn: a nova-compute would lose every other
+            // one to us, who carry out detaches alone.
+            return match served {
+                true => Err(Refusal::Remote {
+                    exception: "QueueInUse".to_owned(),
+                    message: format!("{name} has a consumer already: stop that nova-compute first"),
+                }
+                .into()),
+                false => Ok(()),
+            };
         }
         let options = QueueDeclareOptions::default();
         self.channel.queue_declare(name.into(), options, table()).await.map_err(lost)?;

@@ -52,7 +52,8 @@ wait "$COMPUTE" || FAILED=1
 COMPUTE=''
 cat "$WORK/none.log"
 py check.py --rolled-back <"$WORK/none.json" || FAILED=1
-if grep -qF -e "$CASTOFF_SERVICE_PASSWORD" -e "$(py -c 'import json,sys; print(json.load(sys.stdin)["token"])' <"$WORK/none.json")" "$WORK/none.log"; then
+token=$(py -c 'import json,sys; print(json.load(sys.stdin)["token"])' <"$WORK/none.json")
+if grep -qFf <(printf '%s\n' "$CASTOFF_SERVICE_PASSWORD" "$token") "$WORK/none.log"; then
   echo "FAIL a secret is in the log"
   FAILED=1
 else

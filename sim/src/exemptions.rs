@@ -26,13 +26,8 @@ pub struct Exemption {
 }
 
 impl Exemption {
-    /// Whether it speaks of this cause.
-    pub fn covers(&self, scenario: &str, cause: &Cause) -> bool {
-        self.covers_plan(scenario, cause.property.name, &cause.plan)
-    }
-
     /// Whether it speaks of this property, broken by this plan.
-    pub fn covers_plan(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
+    pub fn covers(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
         let has = |f: &Fault| {
             self.fault.is_none_or(|kind| f.strike.as_str() == kind)
                 && self.request.is_none_or(|r| f.at.request == Some(castoff_ports::RequestId(r)))
@@ -57,7 +52,7 @@ pub fn exempt_plan(
     plan: &[Fault],
 ) -> Option<&'static Exemption> {
     let mut all = HARDENED.iter().filter(|_| policy == "hardened");
-    all.find(|e| e.covers_plan(scenario, property, plan))
+    all.find(|e| e.covers(scenario, property, plan))
 }
 
 /// Whether all that a plan has broken is exempt.
@@ -67,12 +62,30 @@ pub fn all_exempt<'a>(
     mut broken: impl Iterator<Item = &'a str>,
     plan: &[Fault],
 ) -> bool {
-    let covered = |property| HARDENED.iter().any(|e| e.covers_plan(scenario, property, plan));
-    policy == "hardened" && broken.all(covered)
+    broken.all(|property| exempt_plan(policy, scenario, property, plan).is_some())
 }
 
 /// os-reset_status with attach_status asks nobody and deletes the attachment at once.
-const RESET: &str = "whoever gives a volume free by os-reset_status has looked that nobody has it; the reconciler takes it from the guest afterwards";
+const RESET: Exemption = Exemption {
+    scenario: "detach-races-reset-status",
+    property: "",
+    fault: None,
+    request: None,
+    owner: "the administrator",
+    assumption: "whoever gives a volume free by os-reset_status has looked that nobody has it; the reconciler takes it from the guest afterwards",
+    plan: "",
+};
+
+/// A reboot that no detach can undo.
+const REBOOT: Exemption = Exemption {
+    scenario: "",
+    property: "L3",
+    fault: None,
+    request: Some(2),
+    owner: "nova, reboot of a server",
+    assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
+    plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
+};
 
 /// All of them.
 pub const HARDENED: &[Exemption] = &[
@@ -94,58 +107,10 @@ pub const HARDENED: &[Exemption] = &[
         assumption: "a volume that is deleted as soon as it is available cannot be detached once more",
         plan: "",
     },
-    Exemption {
-        scenario: "detach-races-hard-reboot",
-        property: "L3",
-        fault: None,
-        request: Some(2),
-        owner: "nova, reboot of a server",
-        assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
-        plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
-    },
-    Exemption {
-        scenario: "detach-races-soft-reboot",
-        property: "L3",
-        fault: None,
-        request: Some(2),
-        owner: "nova, reboot of a server",
-        assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
-        plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
-    },
-    Exemption {
-        scenario: "detach-races-reset-status",
-        property: "S01",
-        fault: None,
-        request: None,
-        owner: "the administrator",
-        assumption: RESET,
-        plan: "",
-    },
-    Exemption {
-        scenario: "detach-races-reset-status",
-        property: "S08",
-        fault: None,
-        request: None,
-        owner: "the administrator",
-        assumption: RESET,
-        plan: "",
-    },
-    Exemption {
-        scenario: "detach-races-reset-status",
-        property: "S15",
-        fault: None,
-        request: None,
-        owner: "the administrator",
-        assumption: RESET,
-        plan: "",
-    },
-    Exemption {
-        scenario: "detach-races-reset-status",
-        property: "S20",
-        fault: None,
-        request: None,
-        owner: "the administrator",
-        assumption: RESET,
-        plan: "",
-    },
+    Exemption { scenario: "detach-races-hard-reboot", ..REBOOT },
+    Exemption { scenario: "detach-races-soft-reboot", ..REBOOT },
+    Exemption { property: "S01", ..RESET },
+    Exemption { property: "S08", ..RESET },
+    Exemption { property: "S15", ..RESET },
+    Exemption { property: "S20", ..RESET },
 ];

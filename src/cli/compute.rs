@@ -41,10 +41,10 @@ pub(super) struct ComputeArgs {
     #[arg(long, value_name = "URI", requires = "domain", requires = "target")]
     connect: Option<String>,
     /// Name or UUID of a guest that may be touched (may be given several times)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "connect")]
     domain: Vec<String>,
     /// An iSCSI target that may be touched, IP:PORT,IQN (may be given several times)
-    #[arg(long, value_name = "PORTAL,IQN")]
+    #[arg(long, value_name = "PORTAL,IQN", requires = "connect")]
     target: Vec<String>,
     /// Directory of lock files; os-brick's lock_path, to exclude a nova-compute of the same host
     #[arg(long, value_name = "DIR", default_value = "/var/lock/castoff")]

@@ -244,6 +244,7 @@ impl<'a> Play<'a> {
     }
 
     async fn attach(&self, n: u8) -> Result<(), PlayError> {
+        let before = self.stage.guest.times_disks();
         let port = self.hybrid.client(self.request())?;
         let auth = client::authenticate(&port, &user()).await?;
         let answer = client::attach(&port.with_auth(auth), &self.instance, &self.volume(n)).await;
@@ -263,6 +264,8 @@ impl<'a> Play<'a> {
         while !self.hybrid.is_idle() {
             tokio::time::sleep(POLL).await;
         }
+        // A user detaches a disk that the guest has.
+        self.stage.guest.wait_disks(before + 1).await;
         Ok(())
     }
 

@@ -187,7 +187,8 @@ async fn set(
     let guest = Guest {
         uri: options.uri.clone(),
         name: options.domain.clone(),
-        console: options.console.clone(),
+        // Without a user land nobody writes there.
+        console: options.console.clone().filter(|_| options.machine != Machine::NoOs),
     };
     let disks = Made::GuestDisks { uri: guest.uri.clone(), domain: guest.name.clone() };
     let (iqn, portals, luns) = match &options.target {

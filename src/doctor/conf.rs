@@ -18,7 +18,8 @@ pub enum ConfError {
         message: String,
     },
     /// A line that oslo.config refuses too: the service does not start with it.
-    #[error("{path}:{line}: {why}: {text:?}")]
+    /// Its text is not shown: it may be a password.
+    #[error("{path}:{line}: {why}")]
     Line {
         /// The file.
         path: String,
@@ -26,8 +27,6 @@ pub enum ConfError {
         line: usize,
         /// What is wrong.
         why: &'static str,
-        /// The line.
-        text: String,
     },
 }
 
@@ -78,12 +77,7 @@ impl Conf {
         let mut open: Option<(String, String)> = None;
         for (index, raw) in text.lines().enumerate() {
             let (line, number) = (raw.trim_end(), index + 1);
-            let wrong = |why| ConfError::Line {
-                path: path.to_owned(),
-                line: number,
-                why,
-                text: line.to_owned(),
-            };
+            let wrong = |why| ConfError::Line { path: path.to_owned(), line: number, why };
             if line.is_empty() {
                 open = None;
             } else if line.starts_with([' ', '\t']) {

@@ -39,6 +39,8 @@ fn all(
     let mut head: Option<Head> = None;
     let mut records: Vec<CaseRecord> = Vec::new();
     let mut worst = Exit::Fine;
+    // A lab that fails ends the run; what the labs before it found, and its own records, are kept.
+    let mut failed: Option<Problem> = None;
     for machine in Machine::ALL {
         let mine: Vec<&Case> = cases.iter().copied().filter(|c| c.machine == machine).collect();
         if mine.is_empty() {
@@ -66,12 +68,16 @@ fn all(
                 break;
             }
             Some(code) => {
-                return Err(Problem::missing(
+                failed = Some(Problem::missing(
                     format!("the lab failed ({code}): see its messages above"),
                     "run it again; if it stays so, real/lab/test.sh shows what does not work here",
                 ));
+                break;
             }
-            None => return Err(Problem::missing("the lab was interrupted", "run it again")),
+            None => {
+                failed = Some(Problem::missing("the lab was interrupted", "run it again"));
+                break;
+            }
         }
     }
     if let (Some(path), Some(head)) = (&args.out, head) {
@@ -83,7 +89,7 @@ fn all(
         })?;
     }
     here::print(args.format, &records);
-    Ok(worst)
+    failed.map_or(Ok(worst), Err)
 }
 
 /// One lab: `up` prints on our stderr, so that stdout has the results alone.

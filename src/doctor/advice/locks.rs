@@ -10,7 +10,7 @@ const RACES: &str = "LP 1947370; os-brick 5.0.0 release notes: lock_path has no 
 const SHARED: &str = "os-brick's option [os_brick] lock_path; LP 1947370";
 const OSLO_DOC: &str = "oslo.concurrency's option lock_path";
 
-/// Cleaned by age (systemd's tmpfiles.d/tmp.conf), and open to everybody.
+/// Open to everybody, and where the distribution says so cleaned by age (tmpfiles.d(5)).
 const VOLATILE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 pub(super) fn check(
@@ -87,8 +87,8 @@ fn volatile(service: &Service<'_>, of: Opt, all: &mut Vec<Advice>) {
             Severity::Unsafe,
             of,
             format!(
-                "files in {dir} are removed by age: a lock file that goes while it is held gives the next one a \
-                 new file, and two commands work on one session at once; and everybody may write there"
+                "everybody may write to {dir}, and files there may be removed by age (tmpfiles.d(5)): a lock file that \
+                 goes while it is held gives the next one a new file, and two commands work on one session at once"
             ),
             format!("a directory that only the service's user may write to, as /var/lib/{}/tmp", service.name),
             OSLO_DOC,

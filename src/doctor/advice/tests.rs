@@ -194,7 +194,7 @@ fn each_bad_line_is_told_of_once_and_at_its_own_option() {
     for (file, line, instead, severity, option) in cases {
         let all = with(file, line, instead);
         let mine: Vec<_> = all.iter().filter(|(_, o)| o == option).collect();
-        assert_eq!(mine.len().min(1), 1, "{file}: {line} -> {instead}: {all:?}");
+        assert!(!mine.is_empty(), "{file}: {line} -> {instead}: {all:?}");
         assert_eq!(mine[0].0, severity, "{file}: {line} -> {instead}: {all:?}");
         let others: Vec<_> = all.iter().filter(|(_, o)| o != option).collect();
         let allowed = file == "nova" && instead == "device_detach_timeout = 0"

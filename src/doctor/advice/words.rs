@@ -82,7 +82,7 @@ pub(super) fn check(service: &Service<'_>, all: &mut Vec<Advice>) {
                 told(Severity::Stuck, why, fix.to_owned(), OSLO);
             }
         } else if let Some((_, wanted, _, _)) = mine().find(|(_, _, n, _)| *n == name)
-            && !(name == "debug" || backend_may_have(name))
+            && !others_have_it(name)
         {
             let what = format!("{} does not look for it there and says nothing", service.name);
             told(Severity::Stuck, what, format!("move it to [{wanted}]"), OSLO);
@@ -102,9 +102,10 @@ pub(super) fn check(service: &Service<'_>, all: &mut Vec<Advice>) {
     debug(service, all);
 }
 
-/// Options of DEFAULT that a backend's section may have too.
-fn backend_may_have(name: &str) -> bool {
-    matches!(name, "report_interval")
+/// Names that other sections have as well, of other systems: `[neutron] http_retries`, castellan's
+/// `[barbican] send_service_user_token`.
+fn others_have_it(name: &str) -> bool {
+    matches!(name, "debug" | "http_retries" | "send_service_user_token")
 }
 
 fn debug(service: &Service<'_>, all: &mut Vec<Advice>) {
