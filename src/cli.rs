@@ -53,7 +53,8 @@ Exit codes:
   3  an unexpected liveness violation, a run that ended otherwise than expected, or a planted bug
      that no search finds
   4  a conformance case failed
-  5  something is missing on this machine";
+  5  something is missing on this machine
+130  conform was interrupted, and has cleared up";
 
 #[derive(Subcommand)]
 enum Command {

@@ -30,8 +30,10 @@ use sqlx::{Any, AnyPool, Transaction};
 use self::error::DbError;
 use crate::{Clock, Requests};
 
-/// oslo.db's max_retries of a transaction that lost a deadlock.
-const TRIES: u32 = 5;
+/// How often a transaction is begun that loses a race: once, and five times more (oslo.db's
+/// max_retries). Here that is done for every operation and at once; nova does it for some, with
+/// pauses.
+const TRIES: u32 = 6;
 
 /// How long a caller waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

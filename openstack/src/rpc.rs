@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use castoff_model::wire::rpc::Envelope;
-use castoff_ports::{Failure, HostName, Secret};
+use castoff_ports::{Failure, HostName, Refusal, Secret};
 use futures::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions,
@@ -69,19 +69,10 @@ impl Broker {
         Ok(Broker { connection, channel })
     }
 
-    /// Publishes an envelope to the queue of a nova-compute.
-    ///
-    /// # Errors
-    /// [`Failure::NoReply`] when the broker did not confirm: it may have the message.
-    pub async fn publish(&self, server: &HostName, envelope: &Envelope) -> Result<(), Failure> {
-        self.declare_exchange().await?;
-        self.send(EXCHANGE, &queue(server), &envelope.encode()).await
-    }
-
     /// Answers a call: to its caller's queue, over the default exchange.
     ///
     /// # Errors
-    /// As of [`Broker::publish`].
+    /// [`Failure::NoReply`] when the broker did not confirm: it may have the message.
     pub async fn reply(&self, reply_q: &str, body: &[u8]) -> Result<(), Failure> {
         self.send("", reply_q, body).await
     }

@@ -1,6 +1,6 @@
 """Publish detach_volume to compute.HOST with oslo.messaging, as nova-api does.
 
-usage: cast.py --host HOST --request req-UUID [--begin] < JSON of seed.py
+usage: cast.py --host HOST --request req-UUID < JSON of seed.py
 
 First, as nova-api does, os-begin_detaching at cinder and the instance_actions row.
 """

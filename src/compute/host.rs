@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use castoff_ports::{Call, CallCx, Failure, Refusal, Reply, SimTime, runtime};
 #[cfg(feature = "real")]
@@ -90,7 +89,7 @@ impl NoHost {
     async fn runtime(&self, call: runtime::Call) -> Result<runtime::Reply, Failure> {
         match call {
             runtime::Call::Sleep(c) => {
-                tokio::time::sleep(c.duration.max(Duration::ZERO)).await;
+                tokio::time::sleep(c.duration).await;
                 Ok(runtime::Reply::Sleep(()))
             }
             runtime::Call::Lock(c) => {

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_model::Release;
 use castoff_model::wire::rpc::Envelope;
 use castoff_openstack::rpc::{Delivery, queue};
 use castoff_openstack::{Broker, Clock, HttpClient, NovaDb, RequestInfo, Requests};
@@ -32,6 +31,8 @@ struct Worker {
     plane: Rc<Plane>,
     process: Rc<NovaProcess>,
     transport: Secret,
+    /// The connection on which it serves its queue, while it does.
+    broker: RefCell<Option<Rc<Broker>>>,
     server: HostName,
     log: Log,
     working: Cell<usize>,
@@ -56,21 +57,12 @@ pub(super) async fn serve(
         host.now(),
         format!("{server}: policy {}, {}", settings.conf.policy.name, host.describe()),
     );
-    let release = Release::named(&settings.conf.policy.default_release)
-        .unwrap_or_else(|| unreachable!("a policy names a release that exists"));
-    let plane = Rc::new(Plane {
-        host,
-        http,
-        db,
-        requests,
-        broker: RefCell::new(None),
-        api: release.cinder,
-        log: log.clone(),
-    });
+    let plane = Rc::new(Plane { host, http, db, requests, log: log.clone() });
     let worker = Rc::new(Worker {
         plane,
         process: Rc::new(NovaProcess::new(Rc::new(settings.conf))),
         transport: settings.transport,
+        broker: RefCell::new(None),
         server,
         log,
         working: Cell::new(0),
@@ -115,7 +107,7 @@ impl Worker {
                 Ok(()) => self.say("the broker has cancelled the consumer"),
                 Err(e) => self.say(format_args!("{}; again in {pause:?}", one_line(&e))),
             }
-            self.plane.broker.replace(None);
+            self.broker.replace(None);
             if self.left.get() != Some(0) {
                 tokio::time::sleep(pause).await;
                 pause = (pause + MORE).min(LONGEST_PAUSE);
@@ -127,7 +119,7 @@ impl Worker {
     async fn connected(self: &Rc<Self>, pause: &mut Duration) -> Result<(), Failure> {
         let broker = Rc::new(Broker::connect(&self.transport).await?);
         let mut inbox = broker.consume(&self.server).await?;
-        self.plane.broker.replace(Some(broker.clone()));
+        self.broker.replace(Some(broker.clone()));
         *pause = FIRST_PAUSE;
         self.say(format_args!("takes messages from {}", queue(&self.server)));
         while self.left.get() != Some(0) {
@@ -189,9 +181,17 @@ impl Worker {
         }
     }
 
+    /// Whether the queue is its own: where another nova-compute serves it, neither the services row
+    /// nor what is half done is ours.
+    fn is_serving(&self) -> bool {
+        self.broker.borrow().is_some()
+    }
+
     async fn report_state(self: Rc<Self>) {
         loop {
-            if let Err(e) = self.plane.db.report_state(self.plane.host.now()).await {
+            if self.is_serving()
+                && let Err(e) = self.plane.db.report_state(self.plane.host.now()).await
+            {
                 self.say(format_args!("reports no state: {}", one_line(&e)));
             }
             tokio::time::sleep(REPORT_INTERVAL).await;
@@ -201,8 +201,10 @@ impl Worker {
     async fn passes(self: Rc<Self>) {
         let period = self.process.conf().policy.reconcile_period_s.unwrap_or(60);
         loop {
-            let request = self.plane.requests.number_of("req-reconcile");
-            reconcile(&self.process, &self.port(request, Auth::default())).await;
+            if self.is_serving() {
+                let request = self.plane.requests.number_of("req-reconcile");
+                reconcile(&self.process, &self.port(request, Auth::default())).await;
+            }
             tokio::time::sleep(Duration::from_secs(period.into())).await;
         }
     }
@@ -210,7 +212,7 @@ impl Worker {
     /// Messages under way end; those not taken stay in their queue.
     async fn end(&self, grace: Duration) -> Result<(), ComputeError> {
         // What is taken and not acknowledged goes back to its queue with the connection.
-        let broker = self.plane.broker.replace(None);
+        let broker = self.broker.replace(None);
         if let Some(broker) = &broker {
             broker.close().await;
         }

@@ -27,9 +27,11 @@ impl From<Refusal> for DbError {
 
 /// Whether another transaction was in the way: this one had no effect and may be tried again.
 pub(super) fn lost_a_race(error: &sqlx::Error) -> bool {
-    // A deadlock's SQLSTATE; SQLite's SQLITE_BUSY and SQLITE_BUSY_SNAPSHOT.
-    let code = error.as_database_error().and_then(|e| e.code());
-    matches!(code.as_deref(), Some("40001" | "5" | "517"))
+    let Some(error) = error.as_database_error() else { return false };
+    // A deadlock's SQLSTATE; SQLite's SQLITE_BUSY and SQLITE_BUSY_SNAPSHOT. MySQL's error 1205 shares
+    // its SQLSTATE with others, and oslo.db takes it for a deadlock too.
+    matches!(error.code().as_deref(), Some("40001" | "5" | "517"))
+        || error.message().contains("Lock wait timeout exceeded")
 }
 
 /// The caller's view: who cannot connect has changed nothing, whose connection broke may have.
