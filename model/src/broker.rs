@@ -120,14 +120,16 @@ impl Broker {
 }
 
 #[cfg(test)]
+mod state_machine;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::Facts;
     use crate::world::Completed;
     use castoff_ports::{Process, SimTime};
-    use proptest::prelude::*;
 
-    fn with_step<T>(facts: &mut Facts, body: impl FnOnce(&mut Step) -> T) -> T {
+    pub(super) fn with_step<T>(facts: &mut Facts, body: impl FnOnce(&mut Step) -> T) -> T {
         body(&mut Step {
             now: SimTime::ZERO,
             facts,
@@ -150,13 +152,13 @@ mod tests {
         Method::DetachVolume { instance: "i".into(), volume_id: "v".into(), attachment_id: None }
     }
 
-    fn cast(b: &mut Broker, facts: &mut Facts, request: u32) {
+    pub(super) fn cast(b: &mut Broker, facts: &mut Facts, request: u32) {
         let call = Call::Cast(rpc::Cast { server: "vm".into(), method: detach() });
         let reply = with_step(facts, |s| b.call(s, &cx(request), call));
         assert_eq!(reply, Ok(Reply::Cast(())));
     }
 
-    fn deliver(b: &mut Broker, facts: &mut Facts) -> Option<u32> {
+    pub(super) fn deliver(b: &mut Broker, facts: &mut Facts) -> Option<u32> {
         with_step(facts, |s| b.deliver(s)).map(|m| m.request.0)
     }
 
@@ -197,55 +199,5 @@ mod tests {
         let refused = with_step(&mut facts, |s| b.call(s, &cx(1), call));
         assert!(matches!(refused, Err(Refusal::Unsupported { .. })));
         assert!(facts.is_empty());
-    }
-
-    #[derive(Clone, Debug)]
-    enum Act {
-        Cast,
-        Deliver,
-        Finish(usize),
-        Die,
-        Up,
-    }
-
-    fn act() -> impl Strategy<Value = Act> {
-        prop_oneof![
-            4 => Just(Act::Cast),
-            4 => Just(Act::Deliver),
-            2 => (0..4_usize).prop_map(Act::Finish),
-            1 => Just(Act::Die),
-            2 => Just(Act::Up),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn no_message_is_delivered_twice_or_out_of_order_or_disappears(
-            acts in prop::collection::vec(act(), 0..60),
-        ) {
-            let (mut b, mut facts) = (Broker::new(), Facts::new());
-            let mut sent = 0;
-            let mut delivered: Vec<u32> = Vec::new();
-            for act in acts {
-                match act {
-                    Act::Cast => {
-                        sent += 1;
-                        cast(&mut b, &mut facts, sent);
-                    }
-                    Act::Deliver => delivered.extend(deliver(&mut b, &mut facts)),
-                    Act::Finish(n) => {
-                        let request = b.in_flight().nth(n);
-                        request.into_iter().for_each(|r| b.finished(r));
-                    }
-                    Act::Die => with_step(&mut facts, |s| b.consumer_died(s)),
-                    Act::Up => b.consumer_up(),
-                }
-                let expected: Vec<u32> = (1..=delivered.len() as u32).collect();
-                prop_assert_eq!(&delivered, &expected);
-                prop_assert_eq!(delivered.len() + b.queued(), sent as usize);
-            }
-            let lost = facts.iter().filter(|f| matches!(f, Fact::MessageLost { .. })).count();
-            prop_assert!(lost + b.in_flight().count() <= delivered.len());
-        }
     }
 }

@@ -24,6 +24,8 @@ mod deletion;
 mod encryption;
 pub mod rows;
 #[cfg(test)]
+mod state_machine;
+#[cfg(test)]
 mod status_tests;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,8 @@ mod qemu;
 #[cfg(test)]
 mod qemu_tests;
 #[cfg(test)]
+mod state_machine;
+#[cfg(test)]
 mod tests;
 
 use domain::{Domain, Job, JobCall, Unplugging, is_live};

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use castoff_ports::host::by_path_name;
 use castoff_ports::{DeviceName, Hctl, Iqn, Lun, Portal, Sid, SimTime, VolumeId};
+use smallvec::SmallVec;
 
 use crate::fact::{Fact, Facts};
 use crate::hypervisor::Hypervisor;
@@ -32,6 +33,8 @@ mod iscsiadm;
 mod journal;
 mod multipath;
 mod quirks;
+#[cfg(test)]
+mod state_machine;
 mod sysfs;
 #[cfg(test)]
 mod tests;
@@ -361,7 +364,11 @@ impl Kernel {
         if !storage.answers(&session.portal) {
             return;
         }
-        for (lun, volume) in storage.luns(&session.iqn, &self.initiator.clone()) {
+        // REPORT LUNS lists them by number, whichever was mapped first (tgt sorts: tgt_device_create).
+        let mut luns: SmallVec<[(Lun, &VolumeId); 4]> =
+            storage.luns(&session.iqn, &self.initiator).collect();
+        luns.sort_unstable_by_key(|(lun, _)| *lun);
+        for (lun, volume) in luns {
             let wanted = only.is_none_or(|l| l == lun);
             let known = self.disks.iter().any(|d| d.sid == session.sid && d.lun == lun);
             if wanted && !known {
