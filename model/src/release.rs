@@ -51,6 +51,8 @@ pub struct Release {
     pub timing: Option<String>,
     /// The backend announces new LUNs to the sessions of a shared target, which then scan unless they
     /// are scanned by hand: what `manual_scan` answers (os-brick f67d46c).
+    /// `ocata` has it off, as the scenarios of pike were measured without it; no recording backs
+    /// either value.
     pub luns_announced: bool,
     /// What single fixes have brought.
     #[serde(flatten)]

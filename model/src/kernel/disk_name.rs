@@ -1,5 +1,7 @@
 //! How the kernel names SCSI disks: `sda` to `sdz`, then `sdaa`.
 
+use std::fmt::Write as _;
+
 use castoff_ports::DeviceName;
 
 use super::Kernel;
@@ -18,8 +20,6 @@ impl Kernel {
         DeviceName::new(&name)
     }
 }
-
-use std::fmt::Write as _;
 
 /// `sd_format_disk_name`: 0 is `sda`, 25 `sdz`, 26 `sdaa`.
 pub(super) fn write_disk_name(out: &mut String, index: u32) {

@@ -20,7 +20,10 @@ pub(super) fn late_unplug_reconciled(checker: &mut Checker, world: &World, now: 
         };
         let bdm = || world.novadb.bdm(&w.volume, &w.instance).is_some();
         // A guest that is off has what its config says: it gets the disk back when it starts.
-        let off = || world.hypervisor.power(&w.instance) != Some(PowerState::Running);
+        let off = || {
+            let power = world.hypervisor.power(&w.instance);
+            !matches!(power, Some(PowerState::Running | PowerState::Paused))
+        };
         let config = || {
             let mut disks = world.hypervisor.config_disks(&w.instance).iter();
             disks.any(|d| d.serial.as_ref() == Some(&w.volume))

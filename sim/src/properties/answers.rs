@@ -147,6 +147,7 @@ pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
     if struck.iter().any(here) {
         checker.history.errors.clear();
     }
+    // Any request but a watched detach may be an attach: the checker does not know which.
     let watched = &checker.watched;
     let asked = |request: RequestId| !watched.iter().any(|w| w.request == request);
     let there = |f: &Fault, request: RequestId| {

@@ -119,7 +119,7 @@ pub const CATALOGUE: &[Property] = &[
         "a BDM is destroyed only when cinder has no attachment of it any more";
         "a BDM without an attachment_id needs one attachment of its volume and server to have gone"),
     property!("S11" Safety "StatusFunction" [Cinder]
-        "a volume is available only without attachments, in-use and detaching only with an attached one, reserved only with a reserved one";
+        "a volume is available only without attachments, in-use and detaching only with an attached one, reserved only with a reserved one; a volume in error is not reserved";
         "no administrator has written the status; that one detach owns detaching is judged with S12"),
     property!("S12" Safety "DetachExclusion" [Pipeline, NovaApi]
         "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work and has not rolled its own back";
@@ -134,7 +134,7 @@ pub const CATALOGUE: &[Property] = &[
         "when a detach is called a success, the disk is gone from the live and the persistent domain";
         "success is the action event's, or that the volume is available"),
     property!("S16" Safety "ConfigCoherence" [Pipeline]
-        "a running guest's live disks, its persistent config and its server's BDMs are the same";
+        "a running guest's live disks, its persistent config and its server's BDMs are the same; a suspended guest's saved memory has no disk without a BDM";
         "judged at the end"),
     property!("S17" Safety "RightConnector" [Pipeline]
         "a connection is terminated with the connector that the volume was connected with, and a guest is asked to unplug only on its server's host";
@@ -143,7 +143,7 @@ pub const CATALOGUE: &[Property] = &[
         "a volume is disconnected from a host, and its export removed, only when its last user there leaves";
         "users of the host are BDMs with a connection_info, users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
-        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down";
+        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down; nothing begins to detach a root disk, or from a suspended or rescued server";
         "reasons are looked for in the world as it is when the answer arrives"),
     property!("S20" Safety "Authz" [NovaApi, Cinder]
         "a request that is refused with 401, 403, 404 or 409 has changed nothing, and an attachment that nova uses is deleted by nova alone, with a service token where cinder knows them";
@@ -158,14 +158,14 @@ pub const CATALOGUE: &[Property] = &[
         "a second attempt with the faults off breaks none of S01 to S07, and ends detached or as the first one ended";
         "one retry by the same user"),
     property!("S24" Safety "EncryptorOrder" [Pipeline]
-        "the guest lets go before a LUKS mapping is closed or a secret deleted, and those go before the host's disk";
-        "a guest that is made anew (hard reboot) keeps its secret"),
+        "the guest lets go before a LUKS mapping is closed or a secret deleted, and those go before the host's disk; a guest that is made anew (hard reboot) keeps its secret";
+        "nothing"),
     property!("S26" Safety "Notify" [Pipeline]
         "one volume.detach notification goes out for each success, after cinder's final state and before its worker destroys the BDM, and a fault or an action Error is recorded exactly for failures";
-        "the notification driver swallows its errors; a nova-compute that takes up a dead one's detach may send a second one, as none can tell whether the first was sent"),
+        "the notification driver swallows its errors; a nova-compute that takes up a dead one's detach may send a second one, as none can tell whether the first was sent; a reboot may destroy as dangling the BDM of a volume that cinder has let go of"),
     property!("S27" Safety "MonotoneDevices" [Pipeline, Host]
         "a disk leaves a guest only when it was asked for since it was plugged, and what a detach began before a host disk appeared never removes it";
-        "nothing"),
+        "a disk that cinder's announcement made is nobody's making"),
     property!("L1" Liveness "Terminates" [Pipeline, NovaApi]
         "each accepted DELETE ends: detached, rolled back, or an error that the user can see";
         "judged when all is quiet for the first time, before anyone retries"),
@@ -174,7 +174,7 @@ pub const CATALOGUE: &[Property] = &[
         "the faults have stopped, dead processes run again, the user has retried once"),
     property!("L3" Liveness "UserRetryable" [Pipeline, NovaApi]
         "after any end other than detached, one more DELETE by the same user with the faults off detaches the volume";
-        "no administrator helps"),
+        "no administrator helps; a root disk is never detached, and a volume that another server has by now was detached from this one"),
     property!("L4" Liveness "LateUnplugReconciled" [Pipeline]
         "when the guest lets go after the detach has given up or died, the databases come to agree with it";
         "judged when the faults have stopped and all is quiet, before anyone retries: no user is needed; a guest that is off has the disks of its config"),
