@@ -76,7 +76,14 @@ async fn leave_host(
     Ok(rows)
 }
 
-async fn attachment_of(cx: &Context<'_>, bdm: &Bdm) -> Result<Option<Attachment>, NovaError> {
+/// Cinder's attachment of this row, if there is one.
+///
+/// # Errors
+/// When cinder cannot be asked.
+pub(super) async fn attachment_of(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+) -> Result<Option<Attachment>, NovaError> {
     let Some(id) = &bdm.attachment_id else { return Ok(None) };
     match volume_api::attachment_get(cx, id).await {
         Ok(row) => Ok(Some(row)),

@@ -16,6 +16,7 @@ use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 use super::block_device::confirm_disconnect;
 use super::journal;
 use super::manager::do_detach_volume;
+use super::offload::attachment_of;
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Task};
@@ -134,9 +135,9 @@ async fn finish(
                 volume: volume.clone(),
             });
         };
-        if let Ok(row) = volume_api::attachment_get(cx, attachment).await {
-            info.data.auth = row.connection_info.and_then(|i| i.data.auth);
-        }
+        // The journal has no secrets, and nobody would look for them again.
+        let row = attachment_of(cx, bdm).await?;
+        info.data.auth = row.and_then(|r| r.connection_info).and_then(|i| i.data.auth);
         info.data.device_path = Some(disk.source_dev.clone());
         let update = BdmUpdate { connection_info: Some(info), ..BdmUpdate::default() };
         cx.call(BdmSave { id: bdm.id, update }).await?;
