@@ -210,6 +210,12 @@ impl Checker {
         &self.violations
     }
 
+    /// Whether this is a disk of a LUN that cinder's call has announced: no act of its caller.
+    fn is_announced(&self, fact: &Fact) -> bool {
+        matches!(fact, Fact::DeviceUp { .. })
+            && self.cause.is_some_and(|c| c.operation.starts_with("cinder::"))
+    }
+
     /// How many requests' `watched` this is, by the request of the call under judgement.
     fn by_cause(&self) -> Option<usize> {
         let request = self.cause?.request;

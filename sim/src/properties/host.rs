@@ -68,10 +68,10 @@ pub(super) fn judge(
             session_ownership(checker, world, now, target, "the node record was deleted of");
         }
         Fact::DeviceUp { device, .. } => {
-            if let Some(cause) = checker.cause.filter(|c| !c.operation.starts_with("cinder::")) {
-                let created = &mut checker.history.created;
-                created.retain(|(d, ..)| d != device);
-                created.push((device.clone(), cause.request, now));
+            // A name that is used again has lost its old maker, whoever makes it now.
+            checker.history.created.retain(|(d, ..)| d != device);
+            if let Some(cause) = checker.cause.filter(|_| !checker.is_announced(fact)) {
+                checker.history.created.push((device.clone(), cause.request, now));
             }
         }
         Fact::DeviceGone { device, volume, .. } => {

@@ -98,8 +98,7 @@ fn no_cycle(checker: &mut Checker, world: &World, now: SimTime, owner: &Owner) {
 /// S22, check and act: sessions and disks change under the host's connect_volume alone.
 fn host_wide(checker: &mut Checker, world: &World, now: SimTime, fact: &Fact) {
     let Some(cause) = checker.cause.filter(|c| c.process == Process::NovaCompute) else { return };
-    // A LUN that cinder's call has announced: no act of its caller.
-    if cause.operation.starts_with("cinder::") {
+    if checker.is_announced(fact) {
         return;
     }
     let me = cause.owner();

@@ -102,7 +102,8 @@ fn is_act(fact: &Fact) -> bool {
 
 /// S12: between two acts of a detach nobody else acts on its server or volume.
 fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &Fact) {
-    let Some(cause) = checker.cause.filter(|_| is_act(fact)) else { return };
+    let is_act = is_act(fact) && !checker.is_announced(fact);
+    let Some(cause) = checker.cause.filter(|_| is_act) else { return };
     let me = cause.request;
     let mine = checker.by_cause();
     if let Some(i) = mine {
