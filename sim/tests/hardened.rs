@@ -12,7 +12,7 @@ use castoff_ports::plan::Plan;
 use castoff_sim::exemptions::{HARDENED, exempt};
 use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
-use castoff_sim::run::{self, BindingKind, Keep};
+use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
 const SCENARIOS: [&str; 31] = [
     "healthy",
@@ -94,8 +94,14 @@ fn every_exemption_is_needed() {
         let plan = Plan { faults };
         let keep = Keep { trace: false, points: false };
         let report = run::run_keeping(&prepared, BindingKind::Direct, 0, Some(&plan), keep);
-        let breaks = report.violations.iter().any(|v| v.property.name == exemption.property);
-        assert!(breaks, "{exemption:?}: {:?}", report.violations);
+        let breaks =
+            |r: &RunReport| r.violations.iter().any(|v| v.property.name == exemption.property);
+        assert!(breaks(&report), "{exemption:?}: {:?}", report.violations);
+        assert!(report.not_struck.is_empty(), "{exemption:?}: {:?}", report.not_struck);
+        if !plan.faults.is_empty() {
+            let alone = run::run_keeping(&prepared, BindingKind::Direct, 0, None, keep);
+            assert!(!breaks(&alone), "{exemption:?}: no fault is needed");
+        }
         assert!(exemption.covers(scenario, exemption.property, &plan.faults), "{exemption:?}");
     }
 }
