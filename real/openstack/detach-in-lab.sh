@@ -2,7 +2,7 @@
 # A cast over a real RabbitMQ, taken by `castoff compute` in the lab, which detaches a real disk of a real guest and tells a real
 # Cinder and a MariaDB with Nova's tables.
 # usage: real/openstack/up --lan --portal 127.0.0.1:3260 --iqn iqn.2026-11.org.castoff:lab -- real/openstack/detach-in-lab.sh CASTOFF [nova]
-#   nova: nova-api is asked, and it publishes the cast; otherwise cast.py does
+#   nova: OpenStack's client asks nova-api, which publishes the cast; otherwise cast.py does
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CASTOFF=$(readlink -f "$1")
@@ -36,7 +36,7 @@ volume=$(py -c 'import json,sys; print(json.load(sys.stdin)["volume"])' <"$OUT/s
 { echo "VOLUME=$volume"; env | grep -E '^CASTOFF_(TRANSPORT|DATABASE|KEYSTONE|CINDER|SERVICE_PASSWORD)=' | sed "s/=\(.*\)/='\1'/"; } >"$OUT/volume.part"
 mv "$OUT/volume.part" "$OUT/volume"
 until_there 300 grep -q 'takes messages from' "$OUT/output"
-if [[ ${2:-} == nova ]]; then py remove.py <"$OUT/seed.json"
+if [[ ${2:-} == nova ]]; then (set -x; "${CASTOFF_PYTHON%/*}/openstack" server remove volume "$server" "$volume")
 else py cast.py --host castoff-lab --request "req-$(cat /proc/sys/kernel/random/uuid)" <"$OUT/seed.json"; fi
 code=0
 wait "$LAB" || code=$?

@@ -54,6 +54,8 @@ if [[ $(cat "$CACHE/venv/castoff-installed" 2>/dev/null) != "$wanted" ]]; then
     -c "$HERE/constraints.txt" -r "$HERE/requirements.txt"
   printf '%s\n' "$wanted" >"$CACHE/venv/castoff-installed"
 fi
+# What prepares them counts too.
+wanted=$(cat "$HERE/requirements.txt" "$HERE/constraints.txt" "$HERE/up" | sha256sum)
 if [[ $(cat "$CACHE/template/castoff-prepared" 2>/dev/null) != "$wanted" ]]; then
   say "databases in $CACHE/template"
   "$HERE/up" --prepare

@@ -34,24 +34,32 @@ if [[ $LIVE ]]; then "$LIVE" "$volume" || FAILED=1
 else (cd "$HERE/../.." && cargo run -q -p castoff-openstack --example live -- "$volume") || FAILED=1; fi
 
 part "a cast by oslo.messaging, taken by castoff compute; without a host it is rolled back"
-py seed.py --host castoff-none >"$WORK/none.json"
+cast() { py cast.py --host castoff-none --request "req-$(cat /proc/sys/kernel/random/uuid)"; }
+until_said() { # until_said TIMES PATTERN
+  local deadline=$((SECONDS + 120))
+  until (($(grep -Ec "$2" "$WORK/none.log") >= $1)); do
+    if ((SECONDS > deadline)) || ! kill -0 "$COMPUTE"; then cat "$WORK/none.log"; echo "FAIL not $1 times: $2"; exit 1; fi
+    sleep 0.2
+  done
+}
+for n in none again; do py seed.py --host castoff-none >"$WORK/$n.json"; done
 "$CASTOFF" compute --host castoff-none >"$WORK/none.log" 2>&1 &
 COMPUTE=$!
-until grep -q 'takes messages from' "$WORK/none.log"; do
-  kill -0 "$COMPUTE" || { cat "$WORK/none.log"; exit 1; }
-  sleep 0.1
-done
-py cast.py --host castoff-none --request "req-$(cat /proc/sys/kernel/random/uuid)" <"$WORK/none.json"
-deadline=$((SECONDS + 120))
-until grep -Eq 'detach_volume of .*: (done|failed)' "$WORK/none.log"; do
-  ((SECONDS < deadline)) || break
-  sleep 0.2
-done
+until_said 1 'takes messages from'
+cast <"$WORK/none.json"
+until_said 1 'detach_volume of .*: (done|failed)'
+py check.py --rolled-back <"$WORK/none.json" || FAILED=1
+
+part "the broker is killed and starts again; castoff compute connects again, and takes the next cast"
+kill -USR1 "$CASTOFF_OPENSTACK_PID"
+until_said 2 'takes messages from'
+cast <"$WORK/again.json"
+until_said 2 'detach_volume of .*: (done|failed)'
 kill -TERM "$COMPUTE"
 wait "$COMPUTE" || FAILED=1
 COMPUTE=''
 cat "$WORK/none.log"
-py check.py --rolled-back <"$WORK/none.json" || FAILED=1
+py check.py --rolled-back <"$WORK/again.json" || FAILED=1
 token=$(py -c 'import json,sys; print(json.load(sys.stdin)["token"])' <"$WORK/none.json")
 if grep -qFf <(printf '%s\n' "$CASTOFF_SERVICE_PASSWORD" "$token") "$WORK/none.log"; then
   echo "FAIL a secret is in the log"

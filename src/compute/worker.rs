@@ -5,15 +5,15 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_model::wire::rpc::Envelope;
+use castoff_model::wire::rpc::{Envelope, answer};
 use castoff_openstack::rpc::{Delivery, queue};
 use castoff_openstack::{Broker, Clock, HttpClient, NovaDb, RequestInfo, Requests};
 use castoff_pipeline::{NovaProcess, nova_compute, reconcile};
 use castoff_ports::rpc::Method;
 use castoff_ports::{Auth, CallCx, Failure, HostName, Port, Process, RequestId, Secret};
 use futures::future::{Either, select};
-use serde_json::{Value, json};
-use tokio::sync::Notify;
+use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::host::Host;
 use super::log::{Log, one_line};
@@ -35,8 +35,8 @@ struct Worker {
     broker: RefCell<Option<Rc<Broker>>>,
     server: HostName,
     log: Log,
-    working: Cell<usize>,
-    idle: Notify,
+    /// Messages under way.
+    working: RefCell<JoinSet<()>>,
     /// Messages that it still takes.
     left: Cell<Option<u64>>,
 }
@@ -65,8 +65,7 @@ pub(super) async fn serve(
         broker: RefCell::new(None),
         server,
         log,
-        working: Cell::new(0),
-        idle: Notify::new(),
+        working: RefCell::default(),
         left: Cell::new(settings.messages),
     });
     let mut background = Vec::new();
@@ -149,8 +148,9 @@ impl Worker {
             Ok(method @ Method::DetachVolume { .. }) => {
                 about(format!("takes {} from {}", describe(&method), queue(&self.server)));
                 let auth = Auth { token: envelope.auth_token.clone(), service_token: None };
-                self.working.set(self.working.get() + 1);
-                tokio::task::spawn_local(self.clone().work(request, auth, method));
+                let mut working = self.working.borrow_mut();
+                while working.try_join_next().is_some() {}
+                working.spawn_local(self.clone().work(request, auth, method));
                 return;
             }
             Ok(other) => format!("{} is not carried out here", other.name()),
@@ -158,7 +158,7 @@ impl Worker {
         };
         about(format!("drops a message: {refusal}"));
         if let (Some(msg_id), Some(reply_q)) = (&envelope.msg_id, &envelope.reply_q) {
-            let answered = broker.reply(reply_q, &failed(msg_id, &refusal)).await;
+            let answered = broker.reply(reply_q, &answer::unsupported(msg_id, &refusal)).await;
             if let Err(e) = answered {
                 about(format!("its caller was not told: {}", one_line(&e)));
             }
@@ -175,10 +175,6 @@ impl Worker {
         };
         let name = self.plane.requests.name(request);
         self.log.about(self.plane.host.now(), name, format!("{what}: {ended}"));
-        self.working.set(self.working.get() - 1);
-        if self.working.get() == 0 {
-            self.idle.notify_waiters();
-        }
     }
 
     /// Whether the queue is its own: where another nova-compute serves it, neither the services row
@@ -216,15 +212,12 @@ impl Worker {
         if let Some(broker) = &broker {
             broker.close().await;
         }
-        let idle = async {
-            while self.working.get() > 0 {
-                self.idle.notified().await;
-            }
-        };
+        let mut working = self.working.take();
+        let idle = async { while working.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(grace, idle).await.is_ok();
         self.plane.db.close().await;
         if !in_time {
-            return Err(ComputeError::Unfinished { left: self.working.get(), grace });
+            return Err(ComputeError::Unfinished { left: working.len(), grace });
         }
         self.say("has stopped");
         Ok(())
@@ -239,17 +232,4 @@ fn describe(method: &Method) -> String {
         }
         other => other.name().to_owned(),
     }
-}
-
-/// What oslo.messaging's caller of a call gets: a remote exception.
-fn failed(msg_id: &str, message: &str) -> Vec<u8> {
-    let failure = json!({
-        "class": "UnsupportedVersion", "module": "oslo_messaging.rpc.client",
-        "message": message, "tb": [], "args": [message], "kwargs": {},
-    });
-    let inner = json!({
-        "result": null, "failure": failure.to_string(), "ending": true,
-        "_msg_id": msg_id, "_unique_id": msg_id,
-    });
-    json!({"oslo.version": "2.0", "oslo.message": inner.to_string()}).to_string().into_bytes()
 }

@@ -10,6 +10,8 @@
 //! versioned `Instance` object with its key alone, where nova sends every loaded field; other
 //! methods have the fields of [`Method`].
 
+pub mod answer;
+
 use std::fmt;
 
 use castoff_ports::cinder::ConnectionInfo;
@@ -198,8 +200,7 @@ impl Envelope {
         if let Some(token) = &self.auth_token {
             inner.insert("_context_auth_token".to_owned(), json!(token.reveal()));
         }
-        let message = Value::Object(inner).to_string();
-        json!({"oslo.version": self.oslo_version, "oslo.message": message}).to_string().into_bytes()
+        wrapped(&Value::Object(inner))
     }
 
     /// The message that a caller casts.
@@ -261,6 +262,12 @@ impl Envelope {
         let method = json!({"method": self.method, "args": args});
         serde_json::from_value(method).map_err(|e| unsupported(without_values(&e)))
     }
+}
+
+/// A message in its envelope.
+fn wrapped(message: &Value) -> Vec<u8> {
+    let message = message.to_string();
+    json!({"oslo.version": OSLO_VERSION, "oslo.message": message}).to_string().into_bytes()
 }
 
 /// The arguments of a method: its fields, with the server as a versioned object.
