@@ -29,7 +29,8 @@ impl Task {
         }
     }
 
-    fn verb(self) -> &'static str {
+    /// What it does, in a sentence.
+    pub(crate) fn verb(self) -> &'static str {
         match self {
             Task::Detach => "detach",
             Task::Attach => "attach",
@@ -71,17 +72,8 @@ fn parse(key: &str) -> Option<(Task, VolumeId, RequestId)> {
     Some((task, VolumeId::new(volume), RequestId(number)))
 }
 
-/// Writes this request's intent to detach.
-pub async fn write(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-    volume: &VolumeId,
-) -> Result<(), NovaError> {
-    write_for(cx, Task::Detach, instance, volume).await
-}
-
 /// Writes this request's intent.
-pub async fn write_for(
+pub async fn write(
     cx: &Context<'_>,
     task: Task,
     instance: &InstanceId,
@@ -111,13 +103,18 @@ pub async fn all(
     Ok(ours.partition(|i| i.task == Task::Detach))
 }
 
-/// Those to detach one volume.
+/// Those of one task with one volume.
 pub async fn of_volume(
     cx: &Context<'_>,
+    task: Task,
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<Vec<Intent>, NovaError> {
-    Ok(both_of_volume(cx, instance, volume).await?.0)
+    let (detaches, attaches) = both_of_volume(cx, instance, volume).await?;
+    Ok(match task {
+        Task::Detach => detaches,
+        Task::Attach => attaches,
+    })
 }
 
 /// Those of one volume: to detach, and to attach.
@@ -132,23 +129,19 @@ pub async fn both_of_volume(
     Ok((detaches, attaches))
 }
 
-/// Whether the intent of this very request to attach the volume stands.
-pub async fn is_to_attach(
+/// Whether this very request's intent stands.
+pub async fn stands(
     cx: &Context<'_>,
+    task: Task,
     instance: &InstanceId,
     volume: &VolumeId,
 ) -> Result<bool, NovaError> {
-    let (_, attaches) = both_of_volume(cx, instance, volume).await?;
-    Ok(attaches.iter().any(|i| i.request == cx.port.cx.request))
+    let intents = of_volume(cx, task, instance, volume).await?;
+    Ok(intents.iter().any(|i| i.request == cx.port.cx.request))
 }
 
 /// Deletes one. What cannot be deleted now is found by the reconciler, so this raises nothing.
-pub async fn clear(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId, request: RequestId) {
-    clear_for(cx, Task::Detach, instance, volume, request).await;
-}
-
-/// The same of any task.
-pub async fn clear_for(
+pub async fn clear(
     cx: &Context<'_>,
     task: Task,
     instance: &InstanceId,

@@ -9,8 +9,9 @@ use castoff_ports::{Failure, InstanceId, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::intent::{self, Task};
 use crate::policy::LostReply;
-use crate::{intent, volume_api};
+use crate::volume_api;
 
 /// Begins, and is certain of it when it says so.
 pub(super) async fn begin_detaching(
@@ -40,7 +41,9 @@ async fn look(
     let error = volume_api::volume_error(volume, failure);
     // Where nobody can tell, the intent stays, and the reconciler finds out.
     let Ok(now) = volume_api::get(cx, volume, 0).await else { return Err(error) };
-    let Ok(intents) = intent::of_volume(cx, instance, volume).await else { return Err(error) };
+    let Ok(intents) = intent::of_volume(cx, Task::Detach, instance, volume).await else {
+        return Err(error);
+    };
     let only_mine = intents.iter().all(|i| i.request == cx.port.cx.request);
     match (now.status == VolumeStatus::Detaching, only_mine, unknown) {
         (true, true, true) => {
@@ -53,7 +56,7 @@ async fn look(
         // not answered: else the other would end what this one has begun (property S13).
         (true, false, true) => Err(error),
         (true, false, false) | (false, _, _) => {
-            intent::clear(cx, instance, volume, cx.port.cx.request).await;
+            intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;
             Err(error)
         }
     }

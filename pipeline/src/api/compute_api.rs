@@ -11,8 +11,9 @@ use castoff_ports::{HostName, InstanceId, Refusal};
 use super::{begin, shelved};
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::intent::{self, Task};
 use crate::middleware::auth_token::Caller;
-use crate::{intent, volume_api};
+use crate::volume_api;
 
 /// `API.detach_volume`.
 pub async fn detach_volume(
@@ -28,7 +29,7 @@ pub async fn detach_volume(
         return shelved::detach_volume(cx, instance, volume).await;
     }
     let host = check_instance_host(cx, instance).await?;
-    intent::write(cx, &instance.uuid, &volume.id).await?;
+    intent::write(cx, Task::Detach, &instance.uuid, &volume.id).await?;
     check_and_begin_detach(cx, volume, &instance.uuid).await?;
     if let Err(e) = record_action_start(cx, &instance.uuid, "detach_volume").await {
         return Err(take_back(cx, volume, &instance.uuid, e).await);
@@ -64,7 +65,9 @@ async fn take_back(
 ) -> NovaError {
     if cx.policy().detach_intent {
         match volume_api::roll_detaching(cx, &volume.id).await {
-            Ok(()) => intent::clear(cx, instance, &volume.id, cx.port.cx.request).await,
+            Ok(()) => {
+                intent::clear(cx, Task::Detach, instance, &volume.id, cx.port.cx.request).await
+            }
             Err(e) => cx.warning(format!("Volume {} stays detaching: failed to {e}", volume.id)),
         }
     }

@@ -29,13 +29,13 @@ pub(super) async fn attach_volume(
 ) -> Result<Option<String>, NovaError> {
     check_multiattach(volume, microversion)?;
     let begun = cx.port.now();
-    intent::write_for(cx, Task::Attach, instance, &volume.id).await?;
+    intent::write(cx, Task::Attach, instance, &volume.id).await?;
     let mut bdm = match create_volume_bdm(cx, &host, instance, &volume.id).await {
         Ok(bdm) => bdm,
         Err(e) => {
             // Any other answer leaves it open whether there is a row.
             if is_refused(&e) {
-                intent::clear_for(cx, Task::Attach, instance, &volume.id, cx.port.cx.request).await;
+                intent::clear(cx, Task::Attach, instance, &volume.id, cx.port.cx.request).await;
             }
             return Err(e);
         }
@@ -145,7 +145,7 @@ async fn take_back(cx: &Context<'_>, instance: &InstanceId, bdm: &Bdm, made: Mad
     match taken_back {
         Ok(()) => {
             let request = cx.port.cx.request;
-            intent::clear_for(cx, Task::Attach, instance, &bdm.volume_id, request).await;
+            intent::clear(cx, Task::Attach, instance, &bdm.volume_id, request).await;
         }
         Err(e) => {
             cx.warning(format!("Volume {} stays reserved for now: failed to {e}", bdm.volume_id));

@@ -13,11 +13,12 @@ use castoff_ports::novadb::Bdm;
 use super::block_device::convert_volume;
 use super::block_device_attach;
 use super::fence::Working;
+use super::journal;
 use super::manager::{synchronized, wrap_instance_event, wrap_instance_fault};
 use super::settle::{self, Settled};
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::intent;
+use crate::intent::{self, Task};
 
 /// `ComputeManager.attach_volume`, where the policy writes intents.
 pub(super) async fn attach_volume(
@@ -27,7 +28,7 @@ pub(super) async fn attach_volume(
 ) -> Result<(), NovaError> {
     let volume = bdm.volume_id.clone();
     let body = pin!(async {
-        if !intent::is_to_attach(cx, instance, &volume).await? {
+        if !intent::stands(cx, Task::Attach, instance, &volume).await? {
             cx.warning(format!("Dropping a late or repeated attach of volume {volume}"));
             return Ok(());
         }
@@ -48,7 +49,7 @@ async fn attach_or_settle(
     let device = convert_volume(bdm);
     let volume = &device.bdm.volume_id;
     let Err(e) = block_device_attach::attach(cx, &device, instance, true).await else {
-        settle::forget(cx, instance, volume).await;
+        journal::forget(cx, Task::Attach, instance, volume).await;
         return Ok(());
     };
     cx.error(format!("Failed to attach {volume} of server {instance}: failed to {e}"));

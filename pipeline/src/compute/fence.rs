@@ -15,7 +15,7 @@ use super::journal;
 use super::manager::{do_detach_volume, synchronized, wrap_instance_event, wrap_instance_fault};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
-use crate::intent;
+use crate::intent::{self, Task};
 
 /// `ComputeManager.detach_volume`, fenced.
 pub(super) async fn detach_volume(
@@ -25,8 +25,7 @@ pub(super) async fn detach_volume(
     attachment_id: Option<&AttachmentId>,
 ) -> Result<(), NovaError> {
     let body = pin!(async {
-        let intents = intent::of_volume(cx, instance, volume).await?;
-        if !intents.iter().any(|i| i.request == cx.port.cx.request) {
+        if !intent::stands(cx, Task::Detach, instance, volume).await? {
             cx.warning(format!("Dropping a late or repeated detach of volume {volume}"));
             return Ok(());
         }
@@ -41,7 +40,7 @@ pub(super) async fn detach_volume(
         let body = pin!(wrap_instance_fault(cx, instance, body));
         let result = wrap_instance_event(cx, instance, "compute_detach_volume", body).await;
         match &result {
-            Ok(()) => finished(cx, instance, volume).await,
+            Ok(()) => journal::forget(cx, Task::Detach, instance, volume).await,
             Err(_) => rolled_back(cx, instance, volume).await,
         }
         result
@@ -55,7 +54,7 @@ pub(super) async fn detach_volume(
 pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
     match journal::entry(cx, volume, instance).await {
         Ok(Some(entry)) if entry.step == JournalStep::RolledBack => {
-            intent::clear(cx, instance, volume, cx.port.cx.request).await;
+            intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;
         }
         Ok(_) => {}
         Err(e) => cx.warning(format!("The intent to detach volume {volume} stays: failed to {e}")),
@@ -81,18 +80,4 @@ impl Drop for Working<'_> {
     fn drop(&mut self) {
         self.process.stop_working(&self.message);
     }
-}
-
-/// The volume is detached: whoever wanted that has got it.
-pub(super) async fn finished(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
-    // Without the rows nobody would look; the journal goes last, so that somebody does.
-    match intent::of_volume(cx, instance, volume).await {
-        Ok(intents) => {
-            for intent in intents {
-                intent::clear(cx, instance, volume, intent.request).await;
-            }
-        }
-        Err(e) => cx.warning(format!("Intents to detach volume {volume} stay: failed to {e}")),
-    }
-    journal::remove(cx, volume, instance).await;
 }

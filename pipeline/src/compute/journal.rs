@@ -10,6 +10,7 @@ use castoff_ports::{InstanceId, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::intent::{self, Task};
 use crate::{virt, volume_api};
 
 /// Every entry of this host.
@@ -139,4 +140,22 @@ pub(super) async fn remove(cx: &Context<'_>, volume: &VolumeId, instance: &Insta
     if let Err(e) = cx.call(remove).await {
         cx.warning(format!("The journal entry of volume {volume} stays for now: {e}"));
     }
+}
+
+/// The task has ended, and nobody need come back to it: whoever wanted it has got it.
+///
+/// Without the rows nobody would look; the journal goes last, so that somebody does.
+pub(super) async fn forget(cx: &Context<'_>, task: Task, instance: &InstanceId, volume: &VolumeId) {
+    match intent::of_volume(cx, task, instance, volume).await {
+        Ok(intents) => {
+            for intent in intents {
+                intent::clear(cx, task, instance, volume, intent.request).await;
+            }
+        }
+        Err(e) => {
+            let verb = task.verb();
+            cx.warning(format!("Intents to {verb} volume {volume} stay: failed to {e}"));
+        }
+    }
+    remove(cx, volume, instance).await;
 }

@@ -22,7 +22,8 @@ use super::block_device::convert_volume;
 use super::{attach, block_device_attach, delete, fence, journal, pause, power, shelve, stale};
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::{intent, volume_api};
+use crate::intent::{self, Task};
+use crate::volume_api;
 
 /// Calls the method that the message names.
 pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, NovaError> {
@@ -288,7 +289,7 @@ async fn reserve_block_device_name(
             });
         }
         // Its request may have been given up, and undone, while it waited.
-        if cx.policy().attach_intent && !intent::is_to_attach(cx, instance, volume).await? {
+        if cx.policy().attach_intent && !intent::stands(cx, Task::Attach, instance, volume).await? {
             return Err(NovaError::InvalidVolume {
                 volume: volume.clone(),
                 reason: "the request to attach it was given up".to_owned(),

@@ -13,8 +13,8 @@ use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate, BdmsByInstance, InstanceUpdate, VmState};
 
 use super::block_device::confirm_disconnect;
-use super::settle::unnamed_attachments;
 use super::shelve::save_expecting;
+use super::stale::delete_unnamed;
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::virt::driver::Destroy;
@@ -46,9 +46,7 @@ pub(super) async fn release(cx: &Context<'_>, instance: &InstanceId) -> Result<(
     let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
     leave_host(cx, instance, &bdms).await?;
     for bdm in &bdms {
-        for id in unnamed_attachments(cx, instance, &bdm.volume_id, Some(bdm)).await? {
-            volume_api::attachment_delete(cx, &id).await?;
-        }
+        delete_unnamed(cx, instance, &bdm.volume_id, Some(bdm)).await?;
     }
     Ok(())
 }
@@ -125,8 +123,5 @@ async fn reserve(
         let update = BdmUpdate { attachment_id: Some(new), ..BdmUpdate::default() };
         cx.call(BdmSave { id: bdm.id, update }).await?;
     }
-    for old in unnamed_attachments(cx, instance, volume_id, None).await? {
-        volume_api::attachment_delete(cx, &old).await?;
-    }
-    Ok(())
+    delete_unnamed(cx, instance, volume_id, None).await
 }

@@ -9,10 +9,8 @@ use std::pin::pin;
 
 use castoff_ports::cinder::{Volume, VolumeStatus};
 use castoff_ports::journal::{JournalEntry, JournalStep};
-use castoff_ports::novadb::{
-    Bdm, BdmByVolumeAndInstance, BdmsByInstance, BdmsByVolume, Instance, InstancesByProject,
-};
-use castoff_ports::{Failure, InstanceId, Port, Refusal, RequestId, VolumeId};
+use castoff_ports::novadb::{Bdm, BdmsByInstance, BdmsByVolume, Instance, InstancesByProject};
+use castoff_ports::{InstanceId, Port, RequestId, VolumeId};
 
 use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
@@ -143,6 +141,7 @@ impl Pass<'_> {
         let cx = self.cx;
         let entry = journal::entry(cx, volume, instance).await?;
         let (intents, attaches) = intent::both_of_volume(cx, instance, volume).await?;
+        let bdm = settle::bdm_of(cx, instance, volume).await?;
         let cut_short = entry.as_ref().filter(|e| e.step == JournalStep::Attaching);
         if cut_short.is_some() || !attaches.is_empty() {
             // Another request's cast may be on its way.
@@ -151,25 +150,20 @@ impl Pass<'_> {
             if attaches.iter().any(waits) {
                 return Ok(());
             }
-            if entry.is_none() && intents.is_empty() || cut_short.is_some() {
+            // An entry of an earlier BDM says nothing of this attach.
+            let of_row = |e: &JournalEntry| bdm.as_ref().is_none_or(|b| b.id == e.bdm);
+            let its = entry.as_ref().is_some_and(of_row);
+            if !its && intents.is_empty() || cut_short.is_some() {
                 let request = cut_short.map_or_else(|| attaches[0].request, |e| e.request);
                 return self.settle(instance, volume, request).await;
             }
             // A detach of it has begun since: the attach has ended.
             for attach in &attaches {
                 let request = attach.request;
-                intent::clear_for(cx, Task::Attach, instance, volume, request).await;
+                intent::clear(cx, Task::Attach, instance, volume, request).await;
             }
         }
-        let lookup =
-            BdmByVolumeAndInstance { volume_id: volume.clone(), instance: instance.clone() };
-        let bdm = match cx.call(lookup).await {
-            Ok(bdm) => bdm,
-            Err(Failure::Refused(Refusal::NotFound { .. })) => {
-                return self.ended(instance, volume, entry).await;
-            }
-            Err(e) => return Err(e.into()),
-        };
+        let Some(bdm) = bdm else { return self.ended(instance, volume, entry).await };
         let row = match volume_api::get(cx, volume, 0).await {
             Ok(row) => Some(row),
             Err(NovaError::VolumeNotFound { .. }) => None,
@@ -248,7 +242,7 @@ impl Pass<'_> {
                 tell(&Context::new(cx.process, &port), instance, true).await;
             }
         }
-        fence::finished(cx, instance, volume).await;
+        journal::forget(cx, Task::Detach, instance, volume).await;
         Ok(())
     }
 
@@ -272,7 +266,7 @@ impl Pass<'_> {
         }
         // os-begin_detaching never came, or was undone.
         for intent in intents.iter().filter(|i| self.is_old(i)) {
-            intent::clear(self.cx, instance, volume, intent.request).await;
+            intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
         }
         Ok(())
     }
@@ -326,7 +320,7 @@ impl Pass<'_> {
             let port = self.in_the_name_of(entry.request);
             let cx = &Context::new(self.cx.process, &port);
             tell(cx, instance, false).await;
-            intent::clear(cx, instance, &bdm.volume_id, entry.request).await;
+            intent::clear(cx, Task::Detach, instance, &bdm.volume_id, entry.request).await;
         }
         if virt::driver::disk_of(self.cx, bdm, instance).await?.is_none() {
             return self.late_unplug(instance, bdm, entry, status).await;
@@ -351,12 +345,12 @@ impl Pass<'_> {
         let cx = &Context::new(self.cx.process, &port);
         cx.warning(format!("The guest let go of volume {} late", bdm.volume_id));
         if status != VolumeStatus::Detaching {
-            intent::write(cx, instance, &bdm.volume_id).await?;
+            intent::write(cx, Task::Detach, instance, &bdm.volume_id).await?;
             volume_api::begin_detaching(cx, &bdm.volume_id).await?;
         }
         // Its request has ended, with an error: there is nothing more to tell.
         do_detach_volume(cx, instance, &bdm.volume_id, None).await?;
-        fence::finished(cx, instance, &bdm.volume_id).await;
+        journal::forget(cx, Task::Detach, instance, &bdm.volume_id).await;
         Ok(())
     }
 
@@ -381,7 +375,7 @@ impl Pass<'_> {
         }
         tell(cx, instance, result.is_ok()).await;
         if result.is_ok() {
-            fence::finished(cx, instance, volume).await;
+            journal::forget(cx, Task::Detach, instance, volume).await;
         }
         result
     }

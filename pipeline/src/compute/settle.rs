@@ -8,18 +8,17 @@
 use castoff_ports::cinder::ConnectionInfo;
 use castoff_ports::journal::{JournalEntry, JournalStep};
 use castoff_ports::libvirt::GuestDisk;
-use castoff_ports::novadb::{
-    Bdm, BdmByVolumeAndInstance, BdmDestroy, BdmSave, BdmUpdate, BdmsByInstance,
-};
+use castoff_ports::novadb::{Bdm, BdmByVolumeAndInstance, BdmDestroy, BdmSave, BdmUpdate};
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::confirm_disconnect;
 use super::journal;
 use super::manager::do_detach_volume;
 use super::offload::attachment_of;
+use super::stale::unnamed_attachments;
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::intent::{self, Task};
+use crate::intent::Task;
 use crate::{virt, volume_api};
 
 /// How an attach was settled.
@@ -49,25 +48,12 @@ pub(super) async fn settle(
             Settled::Undone
         }
     };
-    forget(cx, instance, volume).await;
+    journal::forget(cx, Task::Attach, instance, volume).await;
     Ok(settled)
 }
 
-/// Nobody need come back to it: intents first, the journal last.
-pub(super) async fn forget(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
-    match intent::both_of_volume(cx, instance, volume).await {
-        Ok((_, attaches)) => {
-            for intent in attaches {
-                let request = intent.request;
-                intent::clear_for(cx, Task::Attach, instance, volume, request).await;
-            }
-        }
-        Err(e) => cx.warning(format!("Intents to attach volume {volume} stay: failed to {e}")),
-    }
-    journal::remove(cx, volume, instance).await;
-}
-
-async fn bdm_of(
+/// The row of this volume and server.
+pub(super) async fn bdm_of(
     cx: &Context<'_>,
     instance: &InstanceId,
     volume: &VolumeId,
@@ -194,22 +180,4 @@ fn connected_by<'a>(
         entry.and_then(|e| e.connection_info.as_deref())
     };
     saved.or_else(noted)
-}
-
-/// Cinder's attachments of this volume to this server that no other BDM names.
-pub(super) async fn unnamed_attachments(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-    volume: &VolumeId,
-    but: Option<&Bdm>,
-) -> Result<Vec<AttachmentId>, NovaError> {
-    let mut rows = volume_api::attachments_of_server(cx, instance).await?;
-    rows.retain(|a| a.volume_id == *volume);
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
-    bdms.retain(|b| Some(b.id) != but.map(|b| b.id));
-    let named = |id: &AttachmentId| bdms.iter().any(|b| b.attachment_id.as_ref() == Some(id));
-    Ok(rows.into_iter().map(|a| a.id).filter(|id| !named(id)).collect())
 }

@@ -3,7 +3,8 @@
 //! An attach whose rollback failed leaves one (nova bug 1960401). It keeps the volume `in-use`, and
 //! nova knows nothing of it. Nova 2023.2 compares the two when a server is rebooted (bug 2019078).
 
-use castoff_ports::novadb::{Bdm, BdmsByVolume};
+use castoff_ports::novadb::{Bdm, BdmsByInstance, BdmsByVolume};
+use castoff_ports::{AttachmentId, InstanceId, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
@@ -37,6 +38,37 @@ pub(super) async fn delete_stale_attachments(
             cx.warning(format!("Deleting attachment {id} of volume {volume_id}: no BDM names it"));
             volume_api::attachment_delete(cx, id).await?;
         }
+    }
+    Ok(())
+}
+
+/// Cinder's attachments of this volume to this server that no other BDM names.
+pub(super) async fn unnamed_attachments(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    but: Option<&Bdm>,
+) -> Result<Vec<AttachmentId>, NovaError> {
+    let mut rows = volume_api::attachments_of_server(cx, instance).await?;
+    rows.retain(|a| a.volume_id == *volume);
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
+    bdms.retain(|b| Some(b.id) != but.map(|b| b.id));
+    let named = |id: &AttachmentId| bdms.iter().any(|b| b.attachment_id.as_ref() == Some(id));
+    Ok(rows.into_iter().map(|a| a.id).filter(|id| !named(id)).collect())
+}
+
+/// Deletes them all.
+pub(super) async fn delete_unnamed(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    but: Option<&Bdm>,
+) -> Result<(), NovaError> {
+    for id in unnamed_attachments(cx, instance, volume, but).await? {
+        volume_api::attachment_delete(cx, &id).await?;
     }
     Ok(())
 }
