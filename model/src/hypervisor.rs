@@ -164,6 +164,7 @@ impl Hypervisor {
                 self.domain(&c.instance).map(|d| Reply::IsPersistent(d.persistent))
             }
             Call::XmlDesc(c) => self.xml_desc(&c.instance, c.inactive).map(Reply::XmlDesc),
+            Call::BlockStats(c) => return self.job(&mut host, cx, JobCall::Stats(c)),
             Call::AttachDeviceFlags(c) => return self.job(&mut host, cx, JobCall::Attach(c)),
             Call::DetachDeviceFlags(c) => return self.job(&mut host, cx, JobCall::Detach(c)),
             Call::CreateWaiter(c) => {

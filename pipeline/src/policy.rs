@@ -255,6 +255,10 @@ pub struct Policy {
     pub reconcile_period_s: Option<u32>,
     /// When os-roll_detaching is called (properties S13 and S14).
     pub rollback: Rollback,
+    /// Whether a guest still has a disk is asked of QEMU too (virDomainBlockStats): the XML of a
+    /// libvirtd that lags lists a disk that is gone, and what is rolled back then is no one's (nova
+    /// bug 1815949; property S14).
+    pub asks_qemu: bool,
     /// A domain XML that could not be read (F31): nova takes the disk for gone and disconnects it
     /// under the guest.
     pub unreadable_xml: FailedLook,

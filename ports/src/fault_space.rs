@@ -24,6 +24,7 @@ fn only_reads(operation: &str) -> bool {
         ["Show", "Get", "List", "Validate", "Bdms", "BdmBy", "Lookup", "XmlDesc"];
     let name = operation.split("::").nth(1).unwrap_or_default();
     name == "IsPersistent"
+        || name == "BlockStats"
         || name == "SystemMetadataGet"
         || VERBS.iter().any(|verb| name.starts_with(verb))
 }

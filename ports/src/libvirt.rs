@@ -113,6 +113,14 @@ crate::operations!(Libvirt, "libvirt", {
         /// VIR_DOMAIN_XML_INACTIVE: the persistent config instead of the live one.
         inactive: bool,
     } -> Vec<GuestDisk>;
+    /// virDomainBlockStats: asks QEMU itself. INTERNAL_ERROR "cannot find statistics for device" of a
+    /// disk that libvirt lists and QEMU does not have.
+    BlockStats {
+        /// The domain.
+        instance: InstanceId,
+        /// `<target dev>`.
+        target_dev: String,
+    } -> ();
     /// virDomainAttachDeviceFlags.
     AttachDeviceFlags {
         /// The domain.
@@ -238,6 +246,7 @@ impl Call {
             Call::IsPersistent(_) => "virDomainIsPersistent".to_owned(),
             Call::XmlDesc(c) if c.inactive => "virDomainGetXMLDesc INACTIVE".to_owned(),
             Call::XmlDesc(_) => "virDomainGetXMLDesc".to_owned(),
+            Call::BlockStats(c) => format!("virDomainBlockStats {}", c.target_dev),
             Call::AttachDeviceFlags(c) => format!(
                 "virDomainAttachDeviceFlags {} source={} {}",
                 c.disk.target_dev,

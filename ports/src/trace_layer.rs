@@ -189,6 +189,7 @@ pub fn summary(reply: &Reply) -> String {
                 "DEVICE_REMOVAL_FAILED".to_owned()
             }
             libvirt::Reply::LookupByUuid(())
+            | libvirt::Reply::BlockStats(())
             | libvirt::Reply::AttachDeviceFlags(())
             | libvirt::Reply::DetachDeviceFlags(())
             | libvirt::Reply::DeleteWaiter(())

@@ -40,6 +40,7 @@ impl Guard {
             Call::GetInfo(c) => self.domain(&c.instance),
             Call::IsPersistent(c) => self.domain(&c.instance),
             Call::XmlDesc(c) => self.domain(&c.instance),
+            Call::BlockStats(c) => self.domain(&c.instance),
             Call::AttachDeviceFlags(c) => {
                 self.domain(&c.instance)?;
                 // Another disk of the host, given to a guest, is the worst that could happen.

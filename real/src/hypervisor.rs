@@ -98,6 +98,10 @@ impl Hypervisor {
                     message: e.to_string(),
                 })?)
             }
+            Call::BlockStats(c) => {
+                let stats = self.domain(&c.instance)?.block_stats(&c.target_dev);
+                Reply::BlockStats(stats.map(drop).map_err(|e| failure(&e))?)
+            }
             Call::AttachDeviceFlags(c) => {
                 let domain = self.domain(&c.instance)?;
                 let flags = impact(c.config, c.live);

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use castoff_ports::libvirt::{AttachDeviceFlags, DetachDeviceFlags, GuestDisk, PowerState};
+use castoff_ports::libvirt::{
+    AttachDeviceFlags, BlockStats, DetachDeviceFlags, GuestDisk, PowerState,
+};
 use castoff_ports::{Alias, InstanceId, Process, SimTime, VolumeId};
 
 use super::lag::Lagging;
@@ -76,6 +78,7 @@ pub(super) struct Job {
 pub(super) enum JobCall {
     Attach(AttachDeviceFlags),
     Detach(DetachDeviceFlags),
+    Stats(BlockStats),
 }
 
 /// The job that holds a domain's lock: a detach that waits for the guest.

@@ -29,12 +29,14 @@ impl JobCall {
         match self {
             JobCall::Attach(c) => &c.instance,
             JobCall::Detach(c) => &c.instance,
+            JobCall::Stats(c) => &c.instance,
         }
     }
     fn reply(&self) -> Reply {
         match self {
             JobCall::Attach(_) => Reply::AttachDeviceFlags(()),
             JobCall::Detach(_) => Reply::DetachDeviceFlags(()),
+            JobCall::Stats(_) => Reply::BlockStats(()),
         }
     }
 }
@@ -69,6 +71,7 @@ impl Hypervisor {
                 Ok(begun) => begun,
                 Err(refusal) => Begun::Done(Err(refusal)),
             },
+            JobCall::Stats(c) => Begun::Done(self.block_stats(at, &c.target_dev)),
         }
     }
 

@@ -48,6 +48,26 @@ impl Hypervisor {
         }
     }
 
+    /// virDomainBlockStats: libvirt looks the target up in its own list, then asks QEMU
+    /// (qemuDomainBlocksStatsGather); a job of its own kind, so it waits for a hotplug under way.
+    pub(super) fn block_stats(&self, at: usize, target: &str) -> Result<(), Refusal> {
+        let domain = &self.domains[at];
+        if !domain.is_live() {
+            let message = "Requested operation is not valid: domain is not running";
+            return Err(Refusal::libvirt(error::OPERATION_INVALID, message));
+        }
+        if domain.live.iter().any(|d| d.target == target) {
+            return Ok(());
+        }
+        let Some(gone) = domain.lagging.iter().find(|l| l.disk.target == target) else {
+            let message = format!("invalid argument: invalid path: {target}");
+            return Err(Refusal::libvirt(error::INVALID_ARG, message));
+        };
+        let alias = &gone.disk.alias;
+        let message = format!("internal error: cannot find statistics for device '{alias}'");
+        Err(Refusal::libvirt(error::INTERNAL_ERROR, message))
+    }
+
     /// What QEMU says to a request for a disk that it has removed.
     pub(super) fn not_in_qemu(&self, at: usize, target: &str) -> Option<Refusal> {
         let gone = self.domains[at].lagging.iter().find(|l| l.disk.target == target)?;

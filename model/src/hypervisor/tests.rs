@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use castoff_ports::libvirt::{
-    AttachDeviceFlags, CreateWaiter, DetachDeviceFlags, DeviceEvent, GetInfo, LookupByUuid,
-    PowerState, SecretLookupByUsage, WaitForEvent, WaiterId, XmlDesc, error,
+    AttachDeviceFlags, BlockStats, CreateWaiter, DetachDeviceFlags, DeviceEvent, GetInfo,
+    LookupByUuid, PowerState, SecretLookupByUsage, WaitForEvent, WaiterId, XmlDesc, error,
 };
 use castoff_ports::qemu::{Machine, Qemu, Version};
 use castoff_ports::{Operation, Process, SimTime};
@@ -73,6 +73,26 @@ fn a_live_detach_returns_success_after_5_s_although_the_disk_is_still_there() {
     let answers = b.until(100_000);
     assert_eq!((answers[0].0, answers[0].2.is_ok()), (SimTime::from_secs(5), true));
     assert_eq!((live(&b), answers.len()), (1, 1));
+}
+
+#[test]
+fn qemu_tells_what_a_libvirtd_that_lags_does_not_know_yet() {
+    let mut b = bed(Duration::ZERO, MS_400);
+    b.world.hypervisor.events_lag = Some(Duration::from_secs(27));
+    let stats = || BlockStats { instance: guest(), target_dev: "vdb".to_owned() };
+    let listed = |b: &mut Bed| b.ask(XmlDesc { instance: guest(), inactive: false }).unwrap().len();
+    assert_eq!(b.ask(stats()), Ok(()));
+    b.ask(detach(false, true)).unwrap();
+    b.until(10_000);
+    let alias = format!("ua-{}", volume(1));
+    let text = format!("internal error: cannot find statistics for device '{alias}'");
+    let refused = b.ask(stats()).unwrap_err();
+    assert_eq!((refused.libvirt(), listed(&mut b)), (Some((error::INTERNAL_ERROR, &*text)), 1));
+    b.until(28_000);
+    let refused = b.ask(stats()).unwrap_err();
+    assert_eq!((refused.libvirt().unwrap().0, listed(&mut b)), (error::INVALID_ARG, 0));
+    power(&mut b, PowerState::Shutdown);
+    assert_eq!(b.ask(stats()).unwrap_err().libvirt().unwrap().0, error::OPERATION_INVALID);
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub fn policy() -> Policy {
         detach_journal: true,
         reconcile_period_s: Some(60),
         rollback: Rollback::DiskInGuest,
+        asks_qemu: true,
         unreadable_xml: FailedLook::Error,
         unreadable_discoverydb: FailedLook::Error,
         confirm_disconnect: true,

@@ -61,6 +61,7 @@ pub fn policy() -> Policy {
         detach_journal: false,
         reconcile_period_s: None,
         rollback: Rollback::AnyFailure,
+        asks_qemu: false,
         unreadable_xml: FailedLook::NotThere,
         unreadable_discoverydb: FailedLook::NotThere,
         confirm_disconnect: false,

@@ -1,8 +1,8 @@
 //! `nova.virt.libvirt.guest.Guest`: one domain.
 
 use castoff_ports::libvirt::{
-    AttachDeviceFlags, DetachDeviceFlags, GetInfo, GuestDisk, IsPersistent, LookupByUuid,
-    PowerState, XmlDesc, error,
+    AttachDeviceFlags, BlockStats, DetachDeviceFlags, GetInfo, GuestDisk, IsPersistent,
+    LookupByUuid, PowerState, XmlDesc, error,
 };
 use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
 
@@ -93,6 +93,22 @@ impl Guest<'_> {
             (Ok(mut disks), _) => Ok(disks.iter().position(is_it).map(|at| disks.swap_remove(at))),
             (Err(_), FailedLook::NotThere) => Ok(None),
             (Err(e), FailedLook::Error) => Err(libvirt_error(e)),
+        }
+    }
+
+    /// Whether QEMU has a disk that libvirt lists: libvirtd may hear late that it has gone. Of a
+    /// guest that is off its config is the word.
+    pub async fn is_in_qemu(&self, disk: &GuestDisk) -> Result<bool, NovaError> {
+        let (instance, target_dev) = (self.instance.clone(), disk.target_dev.clone());
+        let Err(e) = self.cx.call(BlockStats { instance, target_dev }).await else {
+            return Ok(true);
+        };
+        match e.libvirt() {
+            Some((error::INTERNAL_ERROR, m)) if m.contains("cannot find statistics") => Ok(false),
+            // libvirt has heard of it since.
+            Some((error::INVALID_ARG, _)) => Ok(false),
+            Some((error::OPERATION_INVALID, _)) => Ok(true),
+            Some(_) | None => Err(libvirt_error(e)),
         }
     }
 

@@ -22,11 +22,13 @@ pub async fn disk_of(
     bdm: &Bdm,
     instance: &InstanceId,
 ) -> Result<Option<GuestDisk>, NovaError> {
-    match get_guest(cx, instance).await {
-        Ok(guest) => find(&guest, bdm, false).await,
-        Err(NovaError::InstanceNotFound { .. }) => Ok(None),
-        Err(e) => Err(e),
-    }
+    let guest = match get_guest(cx, instance).await {
+        Err(NovaError::InstanceNotFound { .. }) => return Ok(None),
+        other => other?,
+    };
+    let Some(disk) = find(&guest, bdm, false).await? else { return Ok(None) };
+    let has_it = !cx.policy().asks_qemu || guest.is_in_qemu(&disk).await?;
+    Ok(has_it.then_some(disk))
 }
 
 async fn find(
