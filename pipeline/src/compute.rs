@@ -10,6 +10,7 @@
 //! - [`block_device`]: `DriverVolumeBlockDevice.detach`, the four steps.
 //! - `fence`, `journal`, `rollback`: a cast counts once; how far it came; giving everything back.
 //! - `attach`, `settle`: the same for an attach: a cast counts once; finished or undone.
+//! - `tasks`, `homeless`: tasks of servers that nobody carries out; servers that no host has.
 //! - `stale`: attachments of cinder that no BDM names.
 //! - [`mod@reconcile`]: takes up what was left unfinished, where the policy has it, and `tell`s.
 //! - [`block_device_attach`] is the way there: `DriverVolumeBlockDevice.attach`.
@@ -28,6 +29,7 @@ pub mod block_device_attach;
 pub mod dangling;
 pub mod delete;
 mod fence;
+mod homeless;
 pub mod init_host;
 mod journal;
 pub mod manager;
@@ -39,6 +41,7 @@ mod rollback;
 mod settle;
 pub mod shelve;
 mod stale;
+mod tasks;
 mod tell;
 
 /// Runs one message, in the name of the user whose request it carries.

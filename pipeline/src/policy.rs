@@ -292,6 +292,10 @@ pub struct Policy {
     /// a cast only while it stands, and takes it up where nobody has (`_init_instance`
     /// knows no task_state of these: the server keeps it, and every detach is refused with 409).
     pub shelve_resumes: bool,
+    /// The same for a server that is rebooted, paused, suspended, stopped, or comes back from that:
+    /// a reboot that fails leaves its server in error, one that is lost leaves it with a task, and
+    /// either refuses every detach with 409 until an administrator helps (property L3).
+    pub power_resumes: bool,
     /// A server that is deleted goes when the host has let go of its volumes and cinder has deleted
     /// their attachments. Until then it is `deleting`, and taken up again (nova swallows every
     /// error of both: properties S02 and S10).

@@ -14,8 +14,6 @@ pub struct Exemption {
     pub property: &'static str,
     /// A kind of fault that the plan must have; none: whatever else goes wrong.
     pub fault: Option<&'static str>,
-    /// A request that a fault of the plan must strike, by its number; none: any.
-    pub request: Option<u32>,
     /// Whose duty it would be.
     pub owner: &'static str,
     /// What the pipeline takes for granted.
@@ -28,13 +26,10 @@ pub struct Exemption {
 impl Exemption {
     /// Whether it speaks of this property, broken by this plan.
     pub fn covers(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
-        let has = |f: &Fault| {
-            self.fault.is_none_or(|kind| f.strike.as_str() == kind)
-                && self.request.is_none_or(|r| f.at.request == Some(castoff_ports::RequestId(r)))
-        };
+        let has = |kind| plan.iter().any(|f| f.strike.as_str() == kind);
         (self.scenario == "*" || self.scenario == scenario)
             && self.property == property
-            && (self.fault.is_none() && self.request.is_none() || plan.iter().any(has))
+            && self.fault.is_none_or(has)
     }
 }
 
@@ -70,21 +65,9 @@ const RESET: Exemption = Exemption {
     scenario: "detach-races-reset-status",
     property: "",
     fault: None,
-    request: None,
     owner: "the administrator",
     assumption: "whoever gives a volume free by os-reset_status has looked that nobody has it; the reconciler takes it from the guest afterwards",
     plan: "",
-};
-
-/// A reboot that no detach can undo.
-const REBOOT: Exemption = Exemption {
-    scenario: "",
-    property: "L3",
-    fault: None,
-    request: Some(2),
-    owner: "nova, reboot of a server",
-    assumption: "a reboot that fails or is lost leaves its server in error or with a task, and nova refuses every detach until somebody reboots it again or resets its state",
-    plan: "nova-api:cinder::GetVolume#1@1:http-error=500 nova-api:rpc::Cast#1@2:lost",
 };
 
 /// All of them.
@@ -93,7 +76,6 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "*",
         property: "S14",
         fault: Some("portals-down"),
-        request: None,
         owner: "storage network",
         assumption: "the portals are up when a guest keeps its disk: a rollback cannot mend them",
         plan: "nova-compute:host::JournalWrite#1@1:portals-down",
@@ -102,13 +84,10 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "detach-races-volume-delete",
         property: "L3",
         fault: None,
-        request: None,
         owner: "the user",
         assumption: "a volume that is deleted as soon as it is available cannot be detached once more",
         plan: "",
     },
-    Exemption { scenario: "detach-races-hard-reboot", ..REBOOT },
-    Exemption { scenario: "detach-races-soft-reboot", ..REBOOT },
     Exemption { property: "S01", ..RESET },
     Exemption { property: "S08", ..RESET },
     Exemption { property: "S15", ..RESET },

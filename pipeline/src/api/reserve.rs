@@ -5,13 +5,16 @@
 //! what it cannot know or cannot take back stays with its intent, for the reconciler of the
 //! server's host.
 
+use std::pin::pin;
+
 use castoff_ports::cinder::Volume;
 use castoff_ports::nova::{AttachOptions, Microversion};
-use castoff_ports::novadb::{Bdm, BdmDestroy, BdmSave};
+use castoff_ports::novadb::{Bdm, BdmCreate, BdmDestroy, BdmSave};
 use castoff_ports::{AttachmentId, Failure, HostName, InstanceId, Refusal, SimTime, VolumeId};
 
 use super::attach::{attach_update, cast_attach, check_multiattach, create_volume_bdm};
 use super::compute_api::record_action_start;
+use crate::compute::manager::wrap_instance_event;
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Task};
@@ -50,6 +53,41 @@ pub(super) async fn attach_volume(
         cast_attach(cx, host, instance, bdm.clone()).await
     };
     let Err(e) = body.await else { return Ok(bdm.device_name) };
+    take_back(cx, instance, &bdm, made).await;
+    Err(e)
+}
+
+/// The same for a server that has no host: nothing is exported to anybody, and the attachment is
+/// complete at once. nova takes nothing of it back but the BDM, and that first of all: cinder keeps
+/// an attachment that nobody names (A6).
+pub(super) async fn attach_offloaded(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &Volume,
+    options: &AttachOptions,
+) -> Result<Option<String>, NovaError> {
+    let begun = cx.port.now();
+    let (uuid, volume_id) = (instance.clone(), volume.id.clone());
+    intent::write(cx, Task::Attach, instance, &volume.id).await?;
+    // Where this is not answered there may be a row: the intent stands.
+    let row = BdmCreate { instance: uuid, volume_id: volume_id.clone(), device_name: None };
+    let bdm = cx.call(row).await?;
+    let mut made = Made::Nothing;
+    let body = async {
+        let attachment = create(cx, instance, &volume_id, begun, &mut made).await?;
+        let update = attach_update(&attachment, options);
+        cx.call(BdmSave { id: bdm.id, update }).await?;
+        record_action_start(cx, instance, "attach_volume").await?;
+        if is_old(cx, begun) {
+            return Err(given_up(&volume_id));
+        }
+        let body = pin!(volume_api::attachment_complete(cx, &attachment));
+        wrap_instance_event(cx, instance, "api_attach_volume", body).await
+    };
+    let Err(e) = body.await else {
+        intent::clear(cx, Task::Attach, instance, &volume_id, cx.port.cx.request).await;
+        return Ok(bdm.device_name);
+    };
     take_back(cx, instance, &bdm, made).await;
     Err(e)
 }

@@ -12,6 +12,7 @@ use castoff_ports::{AttachmentId, Failure, Refusal};
 
 use super::attach::{attach_update, attachment_create};
 use super::compute_api::{check_and_begin_detach, record_action_start};
+use super::reserve;
 use crate::compute::manager::wrap_instance_event;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -101,6 +102,9 @@ pub(super) async fn attach_volume(
     cx.station("nova.compute.api.API._attach_volume_shelved_offloaded");
     if volume.multiattach && cx.policy().volume_api == VolumeApi::Attachments {
         return Err(NovaError::MultiattachToShelvedNotSupported { volume: volume.id.clone() });
+    }
+    if cx.policy().attach_intent {
+        return reserve::attach_offloaded(cx, &instance.uuid, volume, options).await;
     }
     let create = BdmCreate {
         instance: instance.uuid.clone(),

@@ -8,11 +8,14 @@
 use std::pin::pin;
 
 use castoff_ports::journal::JournalStep;
-use castoff_ports::novadb::BdmByVolumeAndInstance;
+use castoff_ports::novadb::{BdmByVolumeAndInstance, GetInstance};
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, RequestId, VolumeId};
 
 use super::journal;
-use super::manager::{do_detach_volume, synchronized, wrap_instance_event, wrap_instance_fault};
+use super::manager::{
+    do_detach_volume, instance_event, synchronized, wrap_instance_event, wrap_instance_fault,
+};
+use super::tell::tell;
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Task};
@@ -50,15 +53,42 @@ pub(super) async fn detach_volume(
     if cx.policy().instance_lock { synchronized(cx, instance, body).await } else { body.await }
 }
 
-/// The user has been told, so the intent goes; where anything else failed it stays.
+/// When the user has been told the intent goes; where anything else failed it stays.
 pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
     match journal::entry(cx, volume, instance).await {
         Ok(Some(entry)) if entry.step == JournalStep::RolledBack => {
-            intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;
+            // The event may be what could not be written.
+            if tell(cx, instance, false).await {
+                intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;
+            }
         }
         Ok(_) => {}
         Err(e) => cx.warning(format!("The intent to detach volume {volume} stays: failed to {e}")),
     }
+}
+
+/// A task of a server: its task_state is its intent, and stands until it is carried out, by
+/// whomever.
+pub(super) async fn task(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    event: &'static str,
+    task_states: &[&str],
+    body: impl Future<Output = Result<(), NovaError>>,
+) -> Result<(), NovaError> {
+    let body = pin!(async {
+        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+        let stands = server.task_state.is_some_and(|s| task_states.contains(&s.as_str()));
+        if !stands {
+            cx.warning(format!("Dropping a late or repeated message: {event} of {instance}"));
+            return Ok(());
+        }
+        let body = pin!(body);
+        let body = pin!(wrap_instance_fault(cx, instance, body));
+        instance_event(cx, instance, event, body).await
+    });
+    let Some(_working) = Working::begin(cx, instance.as_str()) else { return Ok(()) };
+    synchronized(cx, instance, body).await
 }
 
 /// A message that this process works on, until it is dropped.

@@ -84,6 +84,14 @@ async fn init_instance(cx: &Context<'_>, server: &Instance) -> Result<(), NovaEr
         {
             Ok(())
         }
+        Unfinished::Rebooting { .. }
+        | Unfinished::Passing
+        | Unfinished::PoweringOff
+        | Unfinished::PoweringOn
+            if cx.policy().power_resumes =>
+        {
+            Ok(())
+        }
         Unfinished::Building => save(cx, uuid, InstanceUpdate::vm_state(VmState::Error)).await,
         Unfinished::Deleting => {
             cx.warning(format!("Service started deleting the instance {uuid} during the previous run, but did not finish. Restarting the deletion now."));

@@ -19,6 +19,7 @@ use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
 use super::block_device::convert_volume;
+use super::pause::Change;
 use super::{attach, block_device_attach, delete, fence, journal, pause, power, shelve, stale};
 use crate::context::Context;
 use crate::error::NovaError;
@@ -66,28 +67,16 @@ pub async fn dispatch(cx: &Context<'_>, method: Method) -> Result<Returned, Nova
             power::stop_instance(cx, &instance).await.map(|()| Returned::None)
         }
         Method::PauseInstance { instance } => {
-            let body = pin!(pause::pause_instance(cx, &instance));
-            let body = pin!(wrap_instance_fault(cx, &instance, body));
-            instance_event(cx, &instance, "compute_pause_instance", body).await?;
-            Ok(Returned::None)
+            pause::change_instance(cx, &instance, Change::Pause).await.map(|()| Returned::None)
         }
         Method::UnpauseInstance { instance } => {
-            let body = pin!(pause::unpause_instance(cx, &instance));
-            let body = pin!(wrap_instance_fault(cx, &instance, body));
-            instance_event(cx, &instance, "compute_unpause_instance", body).await?;
-            Ok(Returned::None)
+            pause::change_instance(cx, &instance, Change::Unpause).await.map(|()| Returned::None)
         }
         Method::SuspendInstance { instance } => {
-            let body = pin!(pause::suspend_instance(cx, &instance));
-            let body = pin!(wrap_instance_fault(cx, &instance, body));
-            instance_event(cx, &instance, "compute_suspend_instance", body).await?;
-            Ok(Returned::None)
+            pause::change_instance(cx, &instance, Change::Suspend).await.map(|()| Returned::None)
         }
         Method::ResumeInstance { instance } => {
-            let body = pin!(pause::resume_instance(cx, &instance));
-            let body = pin!(wrap_instance_fault(cx, &instance, body));
-            instance_event(cx, &instance, "compute_resume_instance", body).await?;
-            Ok(Returned::None)
+            pause::change_instance(cx, &instance, Change::Resume).await.map(|()| Returned::None)
         }
         Method::StartInstance { instance } => {
             power::start_instance(cx, &instance).await.map(|()| Returned::None)

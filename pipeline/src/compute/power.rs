@@ -12,8 +12,9 @@ use castoff_ports::{Failure, InstanceId, Refusal};
 
 use super::dangling::delete_dangling_bdms;
 use super::delete::save;
-use super::journal;
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
+use super::shelve::save_expecting;
+use super::{fence, journal};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::virt;
@@ -26,6 +27,10 @@ pub(super) async fn reboot_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.reboot_instance");
     let body = pin!(do_reboot_instance(cx, instance, hard));
+    if cx.policy().power_resumes {
+        return fence::task(cx, instance, "compute_reboot_instance", reboot_tasks(hard), body)
+            .await;
+    }
     let body = pin!(async {
         if cx.policy().reboot_lock { synchronized(cx, instance, body).await } else { body.await }
     });
@@ -45,15 +50,16 @@ pub(super) async fn do_reboot_instance(
         bdms = delete_dangling_bdms(cx, instance, bdms).await?;
     }
     let started = if hard { "reboot_started_hard" } else { "reboot_started" };
-    save(cx, instance, InstanceUpdate::task_state(Some(started))).await?;
+    let tasks = reboot_tasks(hard);
+    save_task(cx, instance, InstanceUpdate::task_state(Some(started)), tasks).await?;
     let volumes = connectable(journal::without_released(cx, bdms).await);
     match virt::driver::reboot(cx, instance, volumes, hard).await {
-        Ok(()) => active(cx, instance).await,
+        Ok(()) => active(cx, instance, tasks).await,
         Err(e) => {
             // A guest that runs after all is active; the error is a fault all the same.
             if virt::driver::is_running(cx, instance).await.unwrap_or(false) {
-                active(cx, instance).await?;
-            } else {
+                active(cx, instance, tasks).await?;
+            } else if !cx.policy().power_resumes {
                 save(cx, instance, InstanceUpdate::vm_state(VmState::Error)).await?;
             }
             Err(e)
@@ -72,10 +78,94 @@ fn connectable(mut bdms: Vec<Bdm>) -> Vec<Bdm> {
     bdms
 }
 
-async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+async fn active(cx: &Context<'_>, instance: &InstanceId, tasks: &[&str]) -> Result<(), NovaError> {
     let power_state = Some(Some(PowerState::Running));
     let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Active) };
+    save_task(cx, instance, update, tasks).await
+}
+
+/// The write of a task that another one may have taken the server from (a hard reboot may).
+async fn save_task(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    update: InstanceUpdate,
+    tasks: &[&str],
+) -> Result<(), NovaError> {
+    if cx.policy().power_resumes {
+        return save_expecting(cx, instance, update, tasks).await;
+    }
     save(cx, instance, update).await
+}
+
+/// The task_states of a reboot, from nova-api's to the last.
+fn reboot_tasks(hard: bool) -> &'static [&'static str] {
+    match hard {
+        false => &["rebooting", "reboot_pending", "reboot_started"],
+        true => &["rebooting_hard", "reboot_pending_hard", "reboot_started_hard"],
+    }
+}
+
+/// The task of a stop, and of a start.
+const POWERING_OFF: &[&str] = &["powering-off"];
+const POWERING_ON: &[&str] = &["powering-on"];
+
+/// A reboot, a stop or a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Power {
+    /// nova-compute may not have begun.
+    Reboot {
+        /// The user's reboot_type.
+        hard: bool,
+    },
+    /// Begun: a guest that runs has come through it.
+    Rebooting {
+        /// The user's reboot_type.
+        hard: bool,
+    },
+    /// stop_instance.
+    Stop,
+    /// start_instance.
+    Start,
+}
+
+impl Power {
+    /// The one that this task_state names.
+    pub(super) fn of_task(task_state: &str) -> Option<Power> {
+        match task_state {
+            "rebooting" => Some(Power::Reboot { hard: false }),
+            "rebooting_hard" => Some(Power::Reboot { hard: true }),
+            "reboot_pending" | "reboot_started" => Some(Power::Rebooting { hard: false }),
+            "reboot_pending_hard" | "reboot_started_hard" => Some(Power::Rebooting { hard: true }),
+            "powering-off" => Some(Power::Stop),
+            "powering-on" => Some(Power::Start),
+            _ => None,
+        }
+    }
+}
+
+/// Goes on with one that was cut short; the caller holds the server's lock.
+pub(super) async fn take_up(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    power: Power,
+) -> Result<(), NovaError> {
+    let came_up = match power {
+        Power::Rebooting { hard } => Some(reboot_tasks(hard)),
+        Power::Start => Some(POWERING_ON),
+        Power::Reboot { .. } | Power::Stop => None,
+    };
+    if let Some(tasks) = came_up
+        && virt::driver::is_running(cx, instance).await?
+    {
+        return active(cx, instance, tasks).await;
+    }
+    match power {
+        Power::Reboot { hard } | Power::Rebooting { hard } => {
+            do_reboot_instance(cx, instance, hard).await
+        }
+        Power::Stop => do_stop_instance(cx, instance).await,
+        Power::Start => do_start_instance(cx, instance).await,
+    }
 }
 
 /// `stop_instance(instance, clean_shutdown=True)`: volumes stay connected.
@@ -85,6 +175,9 @@ pub(super) async fn stop_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.stop_instance");
     let body = pin!(do_stop_instance(cx, instance));
+    if cx.policy().power_resumes {
+        return fence::task(cx, instance, "compute_stop_instance", POWERING_OFF, body).await;
+    }
     let body = pin!(reverts_task_state(cx, instance, body));
     let body = pin!(synchronized(cx, instance, body));
     let body = pin!(wrap_instance_fault(cx, instance, body));
@@ -99,7 +192,7 @@ pub(super) async fn do_stop_instance(
     virt::driver::power_off(cx, instance, true).await?;
     let power_state = Some(Some(PowerState::Shutdown));
     let update = InstanceUpdate { power_state, ..InstanceUpdate::vm_state(VmState::Stopped) };
-    save(cx, instance, update).await
+    save_task(cx, instance, update, POWERING_OFF).await
 }
 
 /// `start_instance(instance)`: libvirt's power_on is a hard reboot.
@@ -109,6 +202,9 @@ pub(super) async fn start_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.start_instance");
     let body = pin!(do_start_instance(cx, instance));
+    if cx.policy().power_resumes {
+        return fence::task(cx, instance, "compute_start_instance", POWERING_ON, body).await;
+    }
     let body = pin!(reverts_task_state(cx, instance, body));
     let body = pin!(wrap_instance_fault(cx, instance, body));
     instance_event(cx, instance, "compute_start_instance", body).await
@@ -121,7 +217,7 @@ pub(super) async fn do_start_instance(
 ) -> Result<(), NovaError> {
     let volumes = block_device_info(cx, instance).await?;
     virt::driver::power_on(cx, instance, volumes).await?;
-    active(cx, instance).await
+    active(cx, instance, POWERING_ON).await
 }
 
 /// The decorator `reverts_task_state`: the server is free for the next request, unless another one

@@ -17,7 +17,7 @@ use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
 use super::settle::{self, Settled};
 use super::tell::{tell, tell_of};
-use super::{delete, fence, journal, rollback, shelve};
+use super::{fence, homeless, journal, rollback, tasks};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
@@ -49,7 +49,9 @@ impl Pass<'_> {
         let entries = journal::all(cx).await?;
         let mut servers = cx.call(InstancesByProject { project: None }).await?;
         for server in servers.iter().filter(|s| s.host.is_none()) {
-            self.homeless(server).await;
+            if let Err(e) = homeless::reconcile(cx, server, self.grace).await {
+                cx.warning(format!("Server {} is not reconciled: failed to {e}", server.uuid));
+            }
         }
         servers.retain(|s| s.host.as_ref() == Some(&cx.conf().host));
         for server in &servers {
@@ -87,28 +89,7 @@ impl Pass<'_> {
                 cx.warning(format!("Volume {volume} is not reconciled: failed to {e}"));
             }
         }
-        let shelves = cx.policy().shelve_resumes && shelve::is_unfinished(server);
-        let deletes = cx.policy().delete_confirms && delete::is_unfinished(server);
-        // A message of it may be on its way.
-        let seen = cx.process.seen_deserted(uuid.as_str(), shelves || deletes);
-        match (seen, shelves, deletes) {
-            (true, true, _) => shelve::resume(cx, uuid).await,
-            (true, false, true) => delete::resume(cx, uuid).await,
-            (true, false, false) | (false, _, _) => Ok(()),
-        }
-    }
-
-    /// A server that no host has: whichever is first takes back an unshelve that got lost.
-    async fn homeless(&self, server: &Instance) {
-        let (cx, uuid) = (self.cx, &server.uuid);
-        let lost =
-            cx.policy().shelve_resumes && server.task_state.as_deref() == Some(shelve::UNSHELVING);
-        if cx.process.seen_deserted(uuid.as_str(), lost)
-            && lost
-            && let Err(e) = shelve::give_up_unshelve(cx, uuid).await
-        {
-            cx.warning(format!("Server {uuid} is not reconciled: failed to {e}"));
-        }
+        tasks::resume(cx, server).await
     }
 
     fn is_old(&self, intent: &Intent) -> bool {
@@ -297,7 +278,6 @@ impl Pass<'_> {
                         let cx = &Context::new(self.cx.process, &port);
                         journal::write(cx, bdm, JournalStep::GivenUp).await?;
                         rollback::give_back(cx, bdm, instance, disk).await?;
-                        tell(cx, instance, false).await;
                         fence::rolled_back(cx, instance, volume).await;
                         Ok(())
                     }
@@ -319,8 +299,7 @@ impl Pass<'_> {
         if intents.iter().any(|i| i.request == entry.request) {
             let port = self.in_the_name_of(entry.request);
             let cx = &Context::new(self.cx.process, &port);
-            tell(cx, instance, false).await;
-            intent::clear(cx, Task::Detach, instance, &bdm.volume_id, entry.request).await;
+            fence::rolled_back(cx, instance, &bdm.volume_id).await;
         }
         if virt::driver::disk_of(self.cx, bdm, instance).await?.is_none() {
             return self.late_unplug(instance, bdm, entry, status).await;

@@ -52,6 +52,24 @@ pub(super) async fn settle(
     Ok(settled)
 }
 
+/// The same for a server that no host has: neither guest nor host has anything of the volume, and
+/// an attachment that is complete is all there is to it.
+pub(super) async fn settle_offloaded(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<Settled, NovaError> {
+    let settled = match bdm_of(cx, instance, volume).await? {
+        Some(bdm) if is_attached(cx, &bdm).await? => Settled::Attached,
+        bdm => {
+            undo(cx, instance, volume, bdm.as_ref(), None).await?;
+            Settled::Undone
+        }
+    };
+    journal::forget(cx, Task::Attach, instance, volume).await;
+    Ok(settled)
+}
+
 /// The row of this volume and server.
 pub(super) async fn bdm_of(
     cx: &Context<'_>,

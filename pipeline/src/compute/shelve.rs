@@ -18,10 +18,9 @@ use castoff_ports::novadb::{
 use super::block_device::convert_volume;
 use super::block_device_attach;
 use super::delete::save;
-use super::fence::Working;
 use super::manager::{instance_event, next_device_name, synchronized, wrap_instance_fault};
-use super::offload;
 use super::power::reverts_task_state;
+use super::{fence, offload};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::VolumeApi;
@@ -45,35 +44,12 @@ async fn guarded(
     body: impl Future<Output = Result<(), NovaError>>,
 ) -> Result<(), NovaError> {
     if cx.policy().shelve_resumes {
-        return fenced(cx, instance, event, task_states, body).await;
+        return fence::task(cx, instance, event, task_states, body).await;
     }
     let body = pin!(synchronized(cx, instance, body));
     let body = pin!(wrap_instance_fault(cx, instance, body));
     let body = pin!(instance_event(cx, instance, event, body));
     reverts_task_state(cx, instance, body).await
-}
-
-/// The same, once a task: its state stands until it is carried out, by whomever.
-async fn fenced(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-    event: &'static str,
-    task_states: &[&str],
-    body: impl Future<Output = Result<(), NovaError>>,
-) -> Result<(), NovaError> {
-    let body = pin!(async {
-        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
-        let stands = server.task_state.is_some_and(|s| task_states.contains(&s.as_str()));
-        if !stands {
-            cx.warning(format!("Dropping a late or repeated message: {event} of {instance}"));
-            return Ok(());
-        }
-        let body = pin!(body);
-        let body = pin!(wrap_instance_fault(cx, instance, body));
-        instance_event(cx, instance, event, body).await
-    });
-    let Some(_working) = Working::begin(cx, instance.as_str()) else { return Ok(()) };
-    synchronized(cx, instance, body).await
 }
 
 /// Carries out the task that this server's state names; the caller has seen that nobody does.

@@ -11,8 +11,10 @@ const EVENT: &str = "compute_detach_volume";
 
 /// Writes into the request's action how it ended. One that shows an error keeps it: nova has no way
 /// to take it back.
-pub(super) async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) {
-    tell_of(cx, instance, "detach_volume", EVENT, ok).await;
+///
+/// False when it could not be written: somebody has to come back.
+pub(super) async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> bool {
+    tell_of(cx, instance, "detach_volume", EVENT, ok).await
 }
 
 /// The same of another action.
@@ -22,10 +24,12 @@ pub(super) async fn tell_of(
     action: &str,
     event: &str,
     ok: bool,
-) {
-    if let Err(e) = try_tell(cx, instance, action, event, ok).await {
+) -> bool {
+    let told = try_tell(cx, instance, action, event, ok).await;
+    if let Err(e) = &told {
         cx.warning(format!("The end of {action} is not recorded: failed to {e}"));
     }
+    told.is_ok()
 }
 
 async fn try_tell(

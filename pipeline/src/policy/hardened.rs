@@ -25,6 +25,7 @@ pub fn policy() -> Policy {
         create_lost_reply: LostReply::LookUp,
         detaches_lost_volumes: true,
         shelve_resumes: true,
+        power_resumes: true,
         delete_confirms: true,
         offload_confirms: true,
         reboot_disconnects: false,

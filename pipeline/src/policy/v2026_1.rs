@@ -72,6 +72,7 @@ pub fn policy() -> Policy {
         create_lost_reply: LostReply::Repeat,
         detaches_lost_volumes: false,
         shelve_resumes: false,
+        power_resumes: false,
         delete_confirms: false,
         offload_confirms: false,
         fixes: Fixes::ALL,

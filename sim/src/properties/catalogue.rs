@@ -174,7 +174,7 @@ pub const CATALOGUE: &[Property] = &[
         "the faults have stopped, dead processes run again, the user has retried once"),
     property!("L3" Liveness "UserRetryable" [Pipeline, NovaApi]
         "after any end other than detached, one more DELETE by the same user with the faults off detaches the volume";
-        "no administrator helps; a root disk is never detached, and a volume that another server has by now was detached from this one"),
+        "no administrator helps; a root disk is never detached, and a volume that another server has by now was detached from this one; a server that is suspended is resumed by its user first"),
     property!("L4" Liveness "LateUnplugReconciled" [Pipeline]
         "when the guest lets go after the detach has given up or died, the databases come to agree with it";
         "judged when the faults have stopped and all is quiet, before anyone retries: no user is needed; a guest that is off has the disks of its config"),
