@@ -27,7 +27,7 @@ what_is_there() {
   virsh domblklist "$CASTOFF_LAB_DOMAIN" | sed 's/^/live /'
   virsh domblklist "$CASTOFF_LAB_DOMAIN" --inactive | sed 's/^/persistent /'
   pgrep -a tgtd | sed 's/^[0-9]* /process /' || true
-  pgrep -a 'castoff-holder|multipathd' | sed 's/^[0-9]* /process /' || true
+  pgrep -af '^(castoff-holder|multipathd)' | sed 's/^[0-9]* /process /' || true
   find /var/run/tgtd -printf 'file %p\n'
   ip route show table local type blackhole | sed 's/^/route /'
   grep -F "$STATE" /proc/mounts | sed 's/^/mount /' || true

@@ -29,6 +29,10 @@ pub const VOLUME_PREFIX: &str = "ca570ff0";
 /// The first characters of every target's name that a run makes; the run's id comes next.
 pub const IQN_PREFIX: &str = "iqn.2026-11.org.castoff:conform-";
 
+/// The daemons that a run starts have its id in this variable of their environment: how they are
+/// told from others of the same name.
+pub const RUN_VARIABLE: &str = "CASTOFF_RUN";
+
 /// How long one command of a fixture may take.
 const LIMIT: Duration = Duration::from_secs(60);
 

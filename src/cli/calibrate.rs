@@ -17,7 +17,7 @@ pub(super) struct CalibrateArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Only cases whose ids begin so
-    #[arg(long, value_name = "PREFIX", default_value = "healthy/")]
+    #[arg(long, value_name = "PREFIX", default_value = "detach/healthy/one-path")]
     case: String,
     /// Write the profile there [default: print it]
     #[arg(long, value_name = "FILE")]

@@ -67,7 +67,7 @@ pub(super) struct ConformArgs {
     /// What kind of guest it is; cases for others are skipped
     #[arg(long, value_enum, default_value = "q35")]
     machine: MachineArg,
-    /// The guest's serial console, if that is a file where its user land writes GUEST-READY
+    /// The guest's serial console, if that is a file where its user land writes GUEST-READY, and GUEST-BLK when its disks change
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
     /// Make a target of our own (tgtd), with as many LUNs as the cases need, on 127.0.77.1 and .2
@@ -132,6 +132,12 @@ pub(super) fn conform(args: &ConformArgs) -> Result<Exit, Problem> {
         super::select::policy(policy)?;
     }
     let chosen: Vec<&'static Case> = chosen.into_iter().filter(of_policy).collect();
+    if chosen.is_empty() {
+        return Err(Problem::usage(
+            "no case that you named is of this policy",
+            "castoff conform --list shows each case's own",
+        ));
+    }
     if args.list {
         return Ok(listing::list(&chosen, args.format));
     }

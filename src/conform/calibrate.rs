@@ -90,7 +90,7 @@ mod tests {
                 step("iscsi::Logout", 100, *took),
                 step("iscsi::Logout", 6_000_000, took * 2),
             ],
-            ..samples::case("healthy/one-path")
+            ..samples::case("detach/healthy/one-path")
         };
         let mut cases: Vec<CaseRecord> = took.iter().map(of).collect();
         // Neither a failed case nor another one is part of a profile.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_profile_has_the_range_of_every_step_and_of_the_whole() {
-        let profile = calibrate(&[run(&[10, 20]), run(&[30])], "healthy/").unwrap();
+        let profile = calibrate(&[run(&[10, 20]), run(&[30])], "detach/healthy/").unwrap();
         assert_eq!((profile.detaches, profile.host.as_str()), (3, "libvirt 9.0.0"));
         assert_eq!(profile.operation.len(), 1);
         let logout = profile.range("iscsi::Logout").unwrap();
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(none, CalibrateError::NoCases { prefix: "initiator/".to_owned() });
         let mut other = run(&[10]);
         other.head.host.libvirt = Some("10.0.0".to_owned());
-        let hosts = calibrate(&[run(&[10]), other], "healthy/").unwrap_err();
+        let hosts = calibrate(&[run(&[10]), other], "detach/healthy/").unwrap_err();
         assert!(matches!(hosts, CalibrateError::Hosts { .. }));
     }
 }

@@ -9,7 +9,6 @@ use super::suite::{Options, TargetOption};
 pub(super) struct Capabilities {
     machine: Machine,
     has: Vec<Need>,
-    policy: Option<String>,
 }
 
 impl Capabilities {
@@ -37,17 +36,13 @@ impl Capabilities {
         {
             has.push(Need::FileSystem);
         }
-        let policy = options.policy.as_ref().map(|p| p.name.clone());
-        Capabilities { machine: options.machine, has, policy }
+        Capabilities { machine: options.machine, has }
     }
 
     /// Why the case cannot be played here, if it cannot.
     pub(super) fn lacks(&self, case: &Case) -> Option<String> {
         if case.machine != self.machine {
             return Some(format!("needs a guest of machine type {}", case.machine.as_str()));
-        }
-        if let Some(policy) = self.policy.as_ref().filter(|p| *p != case.policy) {
-            return Some(format!("is written for policy {}, not {policy}", case.policy));
         }
         let lacking = case.needs.iter().find(|n| !self.has.contains(n));
         lacking.map(|n| n.reason().to_owned())

@@ -1,6 +1,6 @@
 //! multipathd, for the length of a case, where it does not run anyway.
 
-use castoff_real::fixture::{FixtureError, Made, sh, until};
+use castoff_real::fixture::{FixtureError, Made, RUN_VARIABLE, sh, sweep, until};
 
 use super::case::{Case, Paths};
 use super::stage::Stage;
@@ -8,7 +8,8 @@ use super::suite::Options;
 
 /// Whether it is ours to stop.
 pub(super) struct Multipathd {
-    ours: bool,
+    /// The run that started it.
+    ours: Option<String>,
 }
 
 impl Multipathd {
@@ -22,25 +23,22 @@ impl Multipathd {
         if ours {
             stage.ledger.write(&stage.run, &Made::Multipathd {})?;
             sh(
-                "modprobe -a dm-multipath dm-service-time; multipathd </dev/null >/dev/null 2>&1",
-                &[""; 0],
+                "modprobe -a dm-multipath dm-service-time; env \"$2=$1\" multipathd </dev/null >/dev/null 2>&1",
+                &[stage.run.as_str(), RUN_VARIABLE],
             )
             .await?;
             let up =
                 || async { sh("multipathd show daemon | grep -q idle", &[""; 0]).await.is_ok() };
             until("multipathd", 20, up).await?;
         }
-        Ok(Multipathd { ours })
+        Ok(Multipathd { ours: ours.then(|| stage.run.clone()) })
     }
 
     pub(super) async fn down(self) -> Vec<FixtureError> {
-        if !self.ours {
-            return Vec::new();
-        }
-        let script = "pidof multipathd >/dev/null || exit 0; multipathd shutdown >/dev/null";
-        let asked = sh(script, &[""; 0]).await;
+        let Some(run) = self.ours else { return Vec::new() };
+        let asked = sweep::end_multipathd(&run).await;
         let gone = || async { sh("! pidof multipathd", &[""; 0]).await.is_ok() };
-        [asked.map(drop), until("multipathd to end", 20, gone).await]
+        [asked, until("multipathd to end", 20, gone).await]
             .into_iter()
             .filter_map(Result::err)
             .collect()

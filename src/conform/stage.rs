@@ -254,7 +254,7 @@ impl Stage {
             note(self.guest.revive().await);
         }
         note(sweep::empty_guest(&self.guest, &self.run, self.may_kill_guest).await);
-        note(sweep::disconnect(self.iqn.as_str()).await);
+        note(sweep::disconnect(self.iqn.as_str(), &self.run).await);
         if let Luns::Local(target) = &self.luns {
             let mut target = target.lock().await;
             if self.changed.replace(false) {

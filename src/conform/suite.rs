@@ -49,12 +49,10 @@ pub struct Options {
     pub domain: String,
     /// What kind of guest it is.
     pub machine: Machine,
-    /// Its serial console as a file, if it says GUEST-READY there.
+    /// Its serial console as a file, if it says GUEST-READY and GUEST-BLK there.
     pub console: Option<PathBuf>,
     /// Volumes.
     pub target: TargetOption,
-    /// For all cases, instead of each case's own.
-    pub policy: Option<Policy>,
     /// Nova's options.
     pub settings: Settings,
     /// Journal, lock and files.
@@ -245,8 +243,8 @@ fn blank(case: &Case) -> CaseRecord {
 async fn played(options: &Options, case: &'static Case, stage: &Rc<Stage>) -> CaseRecord {
     let clock = tokio::time::Instant::now();
     let mut record = blank(case);
-    let policy = options.policy.clone().or_else(|| Policy::named(case.policy));
-    let policy = policy.unwrap_or_else(|| unreachable!("{} names a policy that exists", case.id));
+    let policy = Policy::named(case.policy)
+        .unwrap_or_else(|| unreachable!("{} names a policy that exists", case.id));
     let daemon = Multipathd::up(options, case, stage).await;
     let result = match daemon {
         Err(e) => Err(PlayError::Act(e)),

@@ -13,11 +13,17 @@ use castoff_ports::{Iqn, Lun, Portal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConformArgs, shown};
-use crate::cli::{Exit, Format, Problem, select};
+use crate::cli::{Exit, Format, Problem};
 
 /// Runs the cases and prints what came of them.
 pub(super) fn run(args: &ConformArgs, cases: &[&'static Case]) -> Result<Exit, Problem> {
     let options = options(args)?;
+    if let Some(dir) = &args.trace_dir {
+        std::fs::create_dir_all(dir).map_err(|e| {
+            let why = format!("cannot write {}: {e}", dir.display());
+            Problem::usage(why, "name another --trace-dir")
+        })?;
+    }
     let out = args.out.as_ref().map(|path| {
         File::create(path).map_err(|e| {
             Problem::usage(format!("cannot write {}: {e}", path.display()), "name another --out")
@@ -154,7 +160,6 @@ fn options(args: &ConformArgs) -> Result<Options, Problem> {
         machine: args.machine.machine(),
         console: args.console.clone(),
         target,
-        policy: args.policy.as_deref().map(select::policy).transpose()?,
         settings: settings(args),
         state_dir: args.state_dir.clone(),
         may_kill_guest: args.may_kill_guest,

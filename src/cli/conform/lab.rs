@@ -39,7 +39,7 @@ fn all(
     let mut head: Option<Head> = None;
     let mut records: Vec<CaseRecord> = Vec::new();
     let mut worst = Exit::Fine;
-    // A lab that fails ends the run; what the labs before it found, and its own records, are kept.
+    // The first lab that failed; the others are played all the same.
     let mut failed: Option<Problem> = None;
     for machine in Machine::ALL {
         let mine: Vec<&Case> = cases.iter().copied().filter(|c| c.machine == machine).collect();
@@ -52,9 +52,20 @@ fn all(
         })?;
         let status = boot(args, machine, &mine, up, &out)?;
         let text = fs::read_to_string(out.join("records.jsonl")).unwrap_or_default();
-        if let Ok(found) = record::read(&text) {
-            records.extend(found.cases);
-            head.get_or_insert(found.head);
+        match record::read(&text) {
+            Ok(found) => {
+                records.extend(found.cases);
+                head.get_or_insert(found.head);
+            }
+            Err(e) => drop(writeln!(
+                anstream::stderr(),
+                "the lab with a guest of type {} left no results that can be read: {e}",
+                machine.as_str()
+            )),
+        }
+        // At once: whatever comes of the next lab, these are kept.
+        if let (Some(path), Some(head)) = (&args.out, &head) {
+            write_out(path, head, cases, &records)?;
         }
         if let Some(dir) = &args.trace_dir {
             copy_traces(&out, dir)?;
@@ -67,29 +78,36 @@ fn all(
                 worst = Exit::Code(code as u8);
                 break;
             }
-            Some(code) => {
-                failed = Some(Problem::missing(
+            Some(code) if code < 128 => {
+                failed.get_or_insert(Problem::missing(
                     format!("the lab failed ({code}): see its messages above"),
                     "run it again; if it stays so, real/lab/test.sh shows what does not work here",
                 ));
-                break;
             }
-            None => {
+            // By a signal: of the script, or of what it ran.
+            Some(_) | None => {
                 failed = Some(Problem::missing("the lab was interrupted", "run it again"));
                 break;
             }
         }
     }
-    if let (Some(path), Some(head)) = (&args.out, head) {
-        let selected = cases.iter().map(|c| c.id.to_owned()).collect();
-        let mut text = record::line(&Head { selected, ..head });
-        text.extend(records.iter().map(record::line));
-        fs::write(path, text).map_err(|e| {
-            Problem::usage(format!("cannot write {}: {e}", path.display()), "name another --out")
-        })?;
-    }
     here::print(args.format, &records);
     failed.map_or(Ok(worst), Err)
+}
+
+/// The results until now.
+fn write_out(
+    path: &Path,
+    head: &Head,
+    cases: &[&'static Case],
+    records: &[CaseRecord],
+) -> Result<(), Problem> {
+    let selected = cases.iter().map(|c| c.id.to_owned()).collect();
+    let mut text = record::line(&Head { selected, ..head.clone() });
+    text.extend(records.iter().map(record::line));
+    fs::write(path, text).map_err(|e| {
+        Problem::usage(format!("cannot write {}: {e}", path.display()), "name another --out")
+    })
 }
 
 /// One lab: `up` prints on our stderr, so that stdout has the results alone.

@@ -66,16 +66,23 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "libvirt/qemu/killed-before-request-hardened",
-        title: "the same, taken up again by the reconciler if need be",
-        cites: &["castoff property L2"],
+        title: "the same: libvirt answers 38 while its XML still shows the disk, so it may be given back",
+        cites: &["castoff property L2", "castoff property S14"],
         policy: "hardened",
         needs: &[Need::GuestOfOurs],
         steps: &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::Before, Act::KillQemu),
             Step::Detach(&[1]),
-            gone!(1),
-            NOTHING_LEFT,
+            // That it is not given away while anybody has it is checked of every case.
+            Step::Check(&[Check::Answered(202), Check::Live(1, false)]),
+        ],
+        usual: &[
+            Check::Volume(1, "available"),
+            Check::Bdm(1, false),
+            Check::Attachment(1, false),
+            Check::Persistent(1, false),
+            Check::Session(false),
         ],
         ..ONE_PATH
     },
