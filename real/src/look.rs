@@ -6,6 +6,7 @@ use castoff_ports::libvirt::{
 use castoff_ports::{Call, DeviceName, Failure, InstanceId, Iqn, Lun, Portal, Reply, Sid};
 
 use crate::RealHost;
+use crate::fixture::target::identity;
 use crate::leftovers::{disks, node_records, onlooker};
 
 /// What is there of a target's sessions and of a guest's disks.
@@ -17,7 +18,7 @@ pub struct Seen {
     pub node_records: Vec<String>,
     /// SCSI disks of those sessions.
     pub devices: Vec<(Lun, DeviceName)>,
-    /// Multipath maps over those disks, and maps without any path.
+    /// Multipath maps over those disks, and maps of the run's LUNs without any path.
     pub maps: Vec<DeviceName>,
     /// The running guest's disks; none of a guest that does not run.
     pub live: Vec<GuestDisk>,
@@ -34,7 +35,9 @@ pub async fn look(
     iqn: &Iqn,
     portals: &[Portal],
     domain: &InstanceId,
+    run: &str,
 ) -> Result<Seen, Failure> {
+    let identity = identity(run);
     let sysfs = &host.sysfs;
     let mut seen = Seen::default();
     for sid in sysfs.sessions() {
@@ -48,7 +51,12 @@ pub async fn look(
     for dm in sysfs.dm_devices() {
         let paths = sysfs.slaves(&dm);
         let ours = |p: &DeviceName| seen.devices.iter().any(|(_, d)| d == p);
-        if sysfs.dm_wwid(&dm).is_some() && (paths.is_empty() || paths.iter().any(ours)) {
+        // A map without paths shows no target, only an identity.
+        let ours = |wwid: String| match paths.is_empty() {
+            true => wwid.contains(&identity),
+            false => paths.iter().any(ours),
+        };
+        if sysfs.dm_wwid(&dm).is_some_and(ours) {
             seen.maps.push(dm);
         }
     }

@@ -147,6 +147,9 @@ pub enum Check {
     Bdm(u8, bool),
     /// Whether cinder has an attachment of it.
     Attachment(u8, bool),
+    /// It is in-use with a BDM, an attachment and a disk in the persistent config; or it is
+    /// available with none of them.
+    AllOrNone(u8),
     /// Whether the running guest has it.
     Live(u8, bool),
     /// Whether the persistent config has it.

@@ -40,7 +40,7 @@ async fn look_now(play: &Play<'_>) -> Result<Seen, Failure> {
         return Ok(seen);
     }
     let stage = play.stage;
-    let seen = look(&play.hybrid.host, &stage.iqn, &stage.portals, &play.instance).await?;
+    let seen = look(&play.hybrid.host, &stage.iqn, &stage.portals, &play.instance, &stage.run).await?;
     *play.seen.borrow_mut() = Some(seen.clone());
     Ok(seen)
 }
@@ -86,6 +86,20 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
             let rows = world.cinder.live_attachments().filter(|a| a.volume_id == play.volume(n));
             let rows: Vec<String> = rows.map(|a| format!("attachment {}", a.id)).collect();
             present(&format!("cinder's attachment of volume {n}"), wanted, &rows)
+        }
+        Check::AllOrNone(n) => {
+            let (world, volume) = (play.hybrid.world.borrow(), play.volume(n));
+            let status = status(play, n);
+            let all = [
+                ("in-use", status == "in-use"),
+                ("BDM", world.novadb.live_bdms().iter().any(|b| b.volume_id == volume)),
+                ("attachment", world.cinder.live_attachments().any(|a| a.volume_id == volume)),
+                ("persistent config", !names(&seen.persistent, &volume).is_empty()),
+            ];
+            let there: Vec<String> =
+                all.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect();
+            let ok = there.len() == all.len() || (there.is_empty() && status == "available");
+            record(format!("all have volume {n}, or none"), ok, format!("{status}; {}", list(&there)))
         }
         Check::Live(n, wanted) => {
             let disks = names(&seen.live, &play.volume(n));

@@ -305,6 +305,9 @@ impl<'a> Play<'a> {
     async fn end(&self) -> Result<(), PlayError> {
         self.ended.set(self.hybrid.host.now());
         self.seen.take();
+        // A libvirtd that was killed may be starting still.
+        let answers = || async { self.stage.guest.state().await.is_ok() };
+        until("libvirtd to answer", 30, answers).await?;
         let found = checks::safe(self).await?;
         self.checks.borrow_mut().extend(found);
         Ok(())

@@ -74,14 +74,11 @@ pub(super) const CASES: &[Case] = &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::Before, Act::KillQemu),
             Step::Detach(&[1]),
-            // That it is not given away while anybody has it is checked of every case.
-            Step::Check(&[Check::Answered(202), Check::Live(1, false)]),
+            Step::Check(&[Check::Answered(202), Check::Live(1, false), Check::AllOrNone(1)]),
         ],
         usual: &[
             Check::Volume(1, "available"),
-            Check::Bdm(1, false),
-            Check::Attachment(1, false),
-            Check::Persistent(1, false),
+            Check::Device(1, false),
             Check::Session(false),
         ],
         ..ONE_PATH
