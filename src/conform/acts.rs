@@ -141,13 +141,7 @@ impl Binding for ActLayer {
         self.inner.crash(cx, restart_after);
     }
     fn environment(&self, event: EnvironmentEvent) {
-        let acts: &[Act] = match event {
-            EnvironmentEvent::GuestDeaf => &[Act::PauseGuest],
-            EnvironmentEvent::QemuKilled => &[Act::KillQemu],
-            EnvironmentEvent::PortalsDown => &[Act::LosePortal(0), Act::LosePortal(1)],
-            EnvironmentEvent::TokensExpired => &[],
-        };
-        self.state.borrow_mut().events.extend_from_slice(acts);
+        self.state.borrow_mut().events.extend_from_slice(Act::of(event));
         self.inner.environment(event);
     }
 }

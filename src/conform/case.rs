@@ -2,6 +2,9 @@
 //!
 //! It compiles without real bindings, so that `castoff conform --list` needs none.
 
+use castoff_ports::plan::EnvironmentEvent;
+use castoff_ports::qemu;
+
 /// Which guest a case needs. A lab boots one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Machine {
@@ -29,9 +32,14 @@ impl Machine {
         }
     }
 
-    /// The machine of this name.
-    pub fn named(name: &str) -> Option<Machine> {
-        Machine::ALL.into_iter().find(|m| m.as_str() == name)
+    /// The simulation's word for it; none where nobody lets go.
+    pub fn qemu(self) -> Option<qemu::Machine> {
+        match self {
+            Machine::Q35 => Some(qemu::Machine::Q35),
+            Machine::Pc => Some(qemu::Machine::Pc),
+            Machine::Q35Native => Some(qemu::Machine::Q35Native),
+            Machine::NoOs => None,
+        }
     }
 }
 
@@ -80,8 +88,6 @@ pub enum Act {
     DropConnections,
     /// What goes to this portal (0 or 1) is swallowed.
     LosePortal(usize),
-    /// The portal answers again.
-    RestorePortal(usize),
     /// The guest's processors stop.
     PauseGuest,
     /// They go on.
@@ -121,6 +127,18 @@ pub enum Act {
     StaleRecord,
     /// A user resets the volume from `detaching` to `in-use` (os-roll_detaching).
     RollDetaching(u8),
+}
+
+impl Act {
+    /// What an event of the simulation's plans is on a host; tokens are the models' own.
+    pub fn of(event: EnvironmentEvent) -> &'static [Act] {
+        match event {
+            EnvironmentEvent::GuestDeaf => &[Act::PauseGuest],
+            EnvironmentEvent::QemuKilled => &[Act::KillQemu],
+            EnvironmentEvent::PortalsDown => &[Act::LosePortal(0), Act::LosePortal(1)],
+            EnvironmentEvent::TokensExpired => &[],
+        }
+    }
 }
 
 /// When an act strikes, seen from an operation of the pipeline.
@@ -245,6 +263,17 @@ impl Case {
         }
         all.into_iter().collect()
     }
+
+    /// Whether it is one detach of one volume to which nothing happens, from a guest that lets go:
+    /// the simulation's scenario `healthy`.
+    pub fn is_healthy(&self) -> bool {
+        let plain = |s: &Step| matches!(s, Step::Attach(_) | Step::Check(_) | Step::Detach([_]));
+        let detaches = self.steps.iter().filter(|s| matches!(s, Step::Detach(_))).count();
+        detaches == 1
+            && self.volumes().len() == 1
+            && self.machine.qemu().is_some()
+            && self.steps.iter().all(plain)
+    }
 }
 
 /// A case about a healthy one-path detach under 2026.1, which the others are variations of.
@@ -277,6 +306,39 @@ macro_rules! gone {
     };
 }
 pub(crate) use gone;
+
+/// A volume is attached, this happens, it is detached, and nothing is left of it; after a `;`: what
+/// must hold besides.
+macro_rules! detached {
+    ($($step:expr),* $(; $($check:expr),+)?) => {
+        &[
+            $crate::conform::case::Step::Attach(&[1]),
+            $($step,)*
+            $crate::conform::case::Step::Detach(&[1]),
+            $crate::conform::case::ACCEPTED,
+            $crate::conform::case::gone!(1),
+            $crate::conform::case::NOTHING_LEFT,
+            $($crate::conform::case::Step::Check(&[$($check),+]),)?
+        ]
+    };
+}
+pub(crate) use detached;
+
+/// nova's request to libvirt; its first call is for the persistent config, the second for the
+/// running guest.
+pub const REQUEST: &str = "libvirt::DetachDeviceFlags";
+
+/// After a rollback: everything is as before the DELETE, but for the persistent config.
+pub const STILL_THERE: Step = Step::Check(&[
+    Check::Answered(202),
+    Check::Volume(1, "in-use"),
+    Check::Bdm(1, true),
+    Check::Attachment(1, true),
+    Check::Live(1, true),
+    Check::Device(1, true),
+    Check::Session(true),
+    Check::ActionSucceeded(false),
+]);
 
 /// What must hold of the host when no volume of the target is attached.
 pub const NOTHING_LEFT: Step =

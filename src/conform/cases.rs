@@ -34,7 +34,7 @@ mod tests {
 
     use castoff_pipeline::Policy;
     use castoff_ports::call::operation_names;
-    use castoff_ports::plan::Fault;
+    use castoff_ports::plan::{Fault, FaultKind};
 
     use super::super::case::{Act, Check, Need, Paths, Step};
     use super::*;
@@ -87,30 +87,29 @@ mod tests {
         }
     }
     /// What an act needs before it may be done to a host.
-    fn need(act: Act) -> Option<Need> {
+    fn needed(act: Act) -> &'static [Need] {
         match act {
+            Act::Mount(_) => &[Need::LocalTarget, Need::FileSystem],
             Act::FreezeTarget
             | Act::ThawTarget
             | Act::KillTarget
             | Act::StartTarget
             | Act::DropConnections
             | Act::LosePortal(_)
-            | Act::RestorePortal(_)
             | Act::HoldOpen(_)
             | Act::Dirty(_)
-            | Act::Mount(_)
             | Act::GuestWrites(_)
             | Act::Unmap(_)
             | Act::ReuseLun { .. }
-            | Act::StaleRecord => Some(Need::LocalTarget),
+            | Act::StaleRecord => &[Need::LocalTarget],
             Act::PauseGuest | Act::ResumeGuest | Act::ResetGuest | Act::KillQemu => {
-                Some(Need::GuestOfOurs)
+                &[Need::GuestOfOurs]
             }
-            Act::RestartLibvirtd | Act::StopMultipathd => Some(Need::DaemonsOfOurs),
+            Act::RestartLibvirtd | Act::StopMultipathd => &[Need::DaemonsOfOurs],
             Act::DetachLive(_)
             | Act::DetachPersistent(_)
             | Act::DetachByAlias(_)
-            | Act::RollDetaching(_) => None,
+            | Act::RollDetaching(_) => &[],
         }
     }
 
@@ -120,11 +119,14 @@ mod tests {
             let mut needs: Vec<Need> = Vec::new();
             for step in case.steps {
                 match step {
-                    Step::Do(act) | Step::At(_, _, _, act) => needs.extend(need(*act)),
-                    Step::Fault(text) if text.ends_with("guest-deaf") => {
-                        needs.push(Need::GuestOfOurs)
+                    Step::Do(act) | Step::At(_, _, _, act) => needs.extend(needed(*act)),
+                    Step::Fault(text) => {
+                        let fault: Fault = text.parse().unwrap();
+                        if let FaultKind::Environment { event } = fault.strike {
+                            needs.extend(Act::of(event).iter().flat_map(|a| needed(*a)));
+                        }
                     }
-                    Step::Attach(_) | Step::Fault(_) | Step::Detach(_) => {}
+                    Step::Attach(_) | Step::Detach(_) => {}
                     Step::DetachTwice(..) | Step::Check(_) | Step::Until(..) => {}
                 }
             }

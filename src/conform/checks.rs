@@ -40,7 +40,8 @@ async fn look_now(play: &Play<'_>) -> Result<Seen, Failure> {
         return Ok(seen);
     }
     let stage = play.stage;
-    let seen = look(&play.hybrid.host, &stage.iqn, &stage.portals, &play.instance, &stage.run).await?;
+    let seen =
+        look(&play.hybrid.host, &stage.iqn, &stage.portals, &play.instance, &stage.run).await?;
     *play.seen.borrow_mut() = Some(seen.clone());
     Ok(seen)
 }
@@ -99,7 +100,11 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
             let there: Vec<String> =
                 all.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect();
             let ok = there.len() == all.len() || (there.is_empty() && status == "available");
-            record(format!("all have volume {n}, or none"), ok, format!("{status}; {}", list(&there)))
+            record(
+                format!("all have volume {n}, or none"),
+                ok,
+                format!("{status}; {}", list(&there)),
+            )
         }
         Check::Live(n, wanted) => {
             let disks = names(&seen.live, &play.volume(n));

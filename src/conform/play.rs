@@ -8,11 +8,11 @@ use castoff_pipeline::client;
 use castoff_pipeline::policy::Policy;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::fault::FaultLayer;
-use castoff_ports::novadb::EventResult;
 use castoff_ports::plan::Plan;
-use castoff_ports::trace::{Event, Trace};
+use castoff_ports::trace::Trace;
 use castoff_ports::trace_layer::TraceLayer;
-use castoff_ports::{Binding, Failure, InstanceId, RequestId, SimTime, VolumeId};
+use castoff_ports::{Binding, Failure, InstanceId, RequestId, SimTime};
+use castoff_real::fixture::until;
 use castoff_real::look::Seen;
 use castoff_real::{RealConfig, RealError, RealHost, Timing};
 use futures::future::join_all;
@@ -24,6 +24,8 @@ use super::cloud::{Settings, conf, control_plane, release, user};
 use super::hybrid::{Hybrid, Shared};
 use super::record::CheckRecord;
 use super::stage::Stage;
+
+mod told;
 
 /// How often the user looks whether it is done, and how long nothing may move.
 const POLL: Duration = Duration::from_millis(50);
@@ -79,6 +81,8 @@ pub(super) struct Play<'a> {
     pub(super) acts: Rc<ActLayer>,
     faults: Rc<FaultLayer>,
     pub(super) instance: InstanceId,
+    /// As the case's and the run's options make it.
+    pub(super) policy: Policy,
     next_request: Cell<u32>,
     detach_request: Cell<RequestId>,
     began: Cell<SimTime>,
@@ -119,7 +123,7 @@ impl<'a> Play<'a> {
             case.volumes().into_iter().map(|n| (stage.volume(n), stage.address(n))).collect();
         let portals = stage.portals_of(case.paths);
         let world = control_plane(release(&policy), &instance, &volumes, portals);
-        let hybrid = Hybrid::new(world, host, conf(policy, case.paths == Paths::Two));
+        let hybrid = Hybrid::new(world, host, conf(policy.clone(), case.paths == Paths::Two));
         let trace = Trace::on(SimTime::ZERO);
         let acts = Rc::new(ActLayer::new(Rc::new(Shared(hybrid.clone())), stage.clone()));
         let faults = Rc::new(FaultLayer::new(acts.clone(), &Plan::default(), trace.clone()));
@@ -133,6 +137,7 @@ impl<'a> Play<'a> {
             acts,
             faults,
             instance,
+            policy,
             next_request: Cell::new(1),
             detach_request: Cell::new(RequestId(0)),
             began: Cell::new(SimTime::ZERO),
@@ -169,20 +174,6 @@ impl<'a> Play<'a> {
             steps: self.hybrid.host.timings(),
             detach_began: self.began.get(),
         }
-    }
-
-    /// How far the volumes have come.
-    pub(super) fn standing(&self) -> String {
-        let each = self.volumes().into_iter().map(|n| {
-            let status = self.status(n).map_or("missing", VolumeStatus::as_str);
-            format!("volume {n} is {status}")
-        });
-        each.collect::<Vec<_>>().join(", ")
-    }
-
-    /// The trace of the case.
-    pub(super) fn events(&self) -> Vec<Event> {
-        self.trace.take()
     }
 
     fn troubles(&self) -> Vec<String> {
@@ -354,42 +345,5 @@ impl<'a> Play<'a> {
         let n = self.next_request.get();
         self.next_request.set(n + 1);
         RequestId(n)
-    }
-
-    /// The volume's id.
-    pub(super) fn volume(&self, n: u8) -> VolumeId {
-        self.stage.volume(n)
-    }
-
-    /// The case's volumes.
-    pub(super) fn volumes(&self) -> Vec<u8> {
-        self.case.volumes()
-    }
-
-    /// The last DELETE's answer.
-    pub(super) fn answer(&self) -> u16 {
-        self.answers.borrow().first().copied().unwrap_or_default()
-    }
-
-    /// The second DELETE's.
-    pub(super) fn second_answer(&self) -> u16 {
-        self.answers.borrow().get(1).copied().unwrap_or_default()
-    }
-
-    /// How long the last detach took.
-    pub(super) fn took_ms(&self) -> u64 {
-        self.ended.get().since(self.began.get()).as_millis() as u64
-    }
-
-    /// What the event of the last detach's action says.
-    pub(super) fn action_result(&self) -> String {
-        let world = self.hybrid.world.borrow();
-        let event = world.novadb.events().iter().rfind(|e| e.request == self.detach_request.get());
-        match event.map(|e| e.result) {
-            Some(Some(EventResult::Success)) => "Success".to_owned(),
-            Some(Some(EventResult::Error)) => "Error".to_owned(),
-            Some(None) => "nothing yet".to_owned(),
-            None => "no event".to_owned(),
-        }
     }
 }

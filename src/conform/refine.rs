@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
+use castoff_ports::qemu::Machine;
 use castoff_ports::trace::{Event, What};
 use castoff_ports::{RequestId, SimTime};
 use castoff_scenarios::scenario::Actor;
@@ -280,30 +281,47 @@ impl Model {
     }
 }
 
-/// Refines a healthy detach under this policy and its own release: one that followed an attach in
-/// the same processes, with one path to the volume or with two.
+/// What a healthy detach was made on.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// Two paths and a map, instead of one path.
+    pub two_paths: bool,
+    /// The guest's machine type; the release's if absent.
+    pub machine: Option<Machine>,
+    /// The profile of the host's times, if one is kept.
+    pub timing: Option<&'static str>,
+}
+
+/// Refines a healthy detach under this policy: one that followed an attach in the same processes.
 ///
-/// `events` is the trace of the whole case, `request` the detach's; `timing` names the profile of
-/// the host's times, if one is kept.
+/// `events` is the trace of the whole case, `request` the detach's. The control plane is the
+/// policy's own release, the host what the hosts of today are.
 ///
 /// # Errors
 /// When there is no such profile.
 pub fn healthy(
     events: &[Event],
     request: RequestId,
-    two_paths: bool,
+    made: Made,
     policy: &Policy,
-    timing: Option<&str>,
 ) -> Result<Refinement, PrepareError> {
-    let name = if two_paths { "healthy-multipath" } else { "healthy" };
+    let name = if made.two_paths { "healthy-multipath" } else { "healthy" };
     let none = || PrepareError::Incompatible {
         policy: policy.name.clone(),
         release: policy.default_release.clone(),
         reason: format!("there is no scenario {name} or no such release"),
     };
-    let scenario = castoff_scenarios::named(name).ok_or_else(none)?;
-    let mut release = Release::named(&policy.default_release).ok_or_else(none)?;
-    release.timing = timing.map(str::to_owned);
+    let mut scenario = castoff_scenarios::named(name).ok_or_else(none)?;
+    scenario.host.machine = made.machine;
+    let today = Release::named("2026.1").ok_or_else(none)?;
+    let release = Release {
+        timing: made.timing.map(str::to_owned),
+        qemu: today.qemu,
+        detach_blocks: today.detach_blocks,
+        device_missing_error: today.device_missing_error,
+        luns_announced: today.luns_announced,
+        ..Release::named(&policy.default_release).ok_or_else(none)?
+    };
     Ok(Model::of(&scenario, policy, &release)?.refine(&detach_of(events, request)))
 }
 

@@ -141,13 +141,14 @@ impl Stage {
                 self.note(&Made::Route { address: ADDRESSES[n].to_owned() })?;
                 LocalTarget::lose_portal(ADDRESSES[n]).await?;
             }
-            Act::RestorePortal(n) => LocalTarget::restore_portal(ADDRESSES[n]).await?,
             Act::PauseGuest => drop(self.guest.virsh("suspend \"$2\"", &[]).await?),
             Act::ResumeGuest => drop(self.guest.virsh("resume \"$2\"", &[]).await?),
             Act::ResetGuest => {
                 // Else a guest that is destroyed when it reboots is.
-                let stay = "set-lifecycle-action \"$2\" reboot restart --live";
-                self.guest.virsh(stay, &[]).await?;
+                let was = self.guest.on_reboot().await?;
+                let Guest { uri, name, .. } = &self.guest;
+                self.note(&Made::OnReboot { uri: uri.clone(), domain: name.clone(), was })?;
+                self.guest.set_on_reboot("restart").await?;
                 drop(self.guest.virsh("reset \"$2\"", &[]).await?);
             }
             Act::KillQemu => self.guest.kill().await?,
@@ -252,6 +253,11 @@ impl Stage {
         }
         if self.may_kill_guest && self.touched.replace(false) {
             note(self.guest.revive().await);
+        }
+        for entry in &made {
+            if let Made::OnReboot { was, .. } = entry {
+                note(sweep::restore_on_reboot(&self.guest, was).await);
+            }
         }
         note(sweep::empty_guest(&self.guest, &self.run, self.may_kill_guest).await);
         note(sweep::disconnect(self.iqn.as_str(), &self.run).await);

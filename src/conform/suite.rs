@@ -16,12 +16,13 @@ use castoff_real::prerequisites;
 use futures::future::{Either, select};
 
 use super::capabilities::Capabilities;
-use super::case::{Case, Machine};
+use super::case::{Case, Machine, Paths};
 use super::cloud::Settings;
 use super::host_facts::facts;
 use super::multipathd::Multipathd;
 use super::play::{Play, PlayError, Played};
 use super::record::{CaseRecord, CheckRecord, Grade, HostFacts, StepRecord};
+use super::refine;
 use super::stage::{Luns, Stage};
 
 /// Where the volumes come from.
@@ -307,6 +308,18 @@ async fn play(
     record.checks = std::mem::take(&mut played.checks);
     // What is usual alone never fails a case.
     record.checks.extend(played.usual.into_iter().filter(|c| c.ok));
+    let events = play.events();
+    if result.is_ok() && case.is_healthy() {
+        let two_paths = case.paths == Paths::Two;
+        let made = refine::Made { two_paths, machine: case.machine.qemu(), timing: Some("lab") };
+        match refine::healthy(&events, play.detach_request(), made, &play.policy) {
+            Ok(refinement) => record.refinement = Some(refinement),
+            Err(e) => {
+                let name = "it is compared with the model".to_owned();
+                record.checks.push(CheckRecord { name, ok: false, found: e.to_string() });
+            }
+        }
+    }
     if let Some(dir) = &options.trace_dir {
         let identity = Identity {
             castoff: env!("CARGO_PKG_VERSION").to_owned(),
@@ -319,7 +332,7 @@ async fn play(
             schedule: Schedule::default(),
             generator: "-".to_owned(),
         };
-        let text = to_text(&identity, &play.events());
+        let text = to_text(&identity, &events);
         if let Err(e) = std::fs::write(dir.join(case.id.replace('/', "_") + ".trace"), text) {
             let (path, message) = (dir.display().to_string(), e.to_string());
             note(record, "its trace is kept", vec![FixtureError::File { path, message }]);

@@ -102,7 +102,10 @@ pub(super) fn run(args: &ConformArgs, cases: &[&'static Case]) -> Result<Exit, P
 /// Prints the results on stdout.
 pub(super) fn print(format: Format, records: &[CaseRecord]) {
     let text = match format {
-        Format::Text => format!("{}{}", shown::table(records), shown::failures(records)),
+        Format::Text => {
+            let (table, failures) = (shown::table(records), shown::failures(records));
+            format!("{table}{failures}{}", shown::differences(records))
+        }
         Format::Json => serde_json::to_string_pretty(records).unwrap_or_default(),
     };
     // A reader who went away has seen enough.

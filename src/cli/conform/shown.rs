@@ -48,6 +48,24 @@ pub(super) fn table(records: &[CaseRecord]) -> String {
     )
 }
 
+/// Where a host and the model differ, one above the other.
+pub(super) fn differences(records: &[CaseRecord]) -> String {
+    let mut out = String::new();
+    let compared = records.iter().filter_map(|r| Some((&r.id, r.refinement.as_ref()?)));
+    for (id, refinement) in compared.filter(|(_, r)| !r.differences.is_empty()) {
+        let (calls, differ) = (refinement.compared, refinement.differences.len());
+        out.push_str(&format!("\n{id}: {calls} calls compared with the model, {differ} differ\n"));
+        for d in &refinement.differences {
+            let side = |text: &str| if text.is_empty() { "nothing" } else { text }.to_owned();
+            let why = d.explained.as_deref().unwrap_or("unexplained");
+            out.push_str(&format!("  {} ({why})\n", d.at));
+            out.push_str(&format!("    this host  {}\n", side(&d.real)));
+            out.push_str(&format!("    the model  {}\n", side(&d.model)));
+        }
+    }
+    out
+}
+
 /// Everything of the cases that failed: what was checked and what was found.
 pub(super) fn failures(records: &[CaseRecord]) -> String {
     let mut out = String::new();

@@ -1,29 +1,9 @@
 //! `guest`: who lets go of a disk, when, and what is found when somebody else was faster.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
+    ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, REQUEST, STILL_THERE, Step,
+    When, detached, gone,
 };
-
-const REQUEST: &str = "libvirt::DetachDeviceFlags";
-
-/// After a rollback: everything is as before the DELETE, but for the persistent config.
-const STILL_THERE: Step = Step::Check(&[
-    Check::Answered(202),
-    Check::Volume(1, "in-use"),
-    Check::Bdm(1, true),
-    Check::Attachment(1, true),
-    Check::Live(1, true),
-    Check::Device(1, true),
-    Check::Session(true),
-    Check::ActionSucceeded(false),
-]);
-
-/// Somebody did this before the user's DELETE, which must still take the volume from the host.
-macro_rules! found_missing {
-    ($($act:expr),*) => {
-        &[Step::Attach(&[1]), $(Step::Do($act),)* Step::Detach(&[1]), ACCEPTED, gone!(1), NOTHING_LEFT]
-    };
-}
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -75,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
         machine: Machine::Q35Native,
         attempts: Some(3),
         timeout_s: Some(1),
-        steps: &[Step::Attach(&[1]), Step::Detach(&[1]), ACCEPTED, gone!(1), NOTHING_LEFT],
+        steps: detached!(),
         ..ONE_PATH
     },
     Case {
@@ -105,16 +85,8 @@ pub(super) const CASES: &[Case] = &[
         title: "a guest that is resumed while nova waits lets go in time",
         cites: &["nova LibvirtDriver._detach_with_retry"],
         needs: &[Need::GuestOfOurs],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::Do(Act::PauseGuest),
-            Step::At(REQUEST, 2, When::During(1_500), Act::ResumeGuest),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-            Step::Check(&[Check::Took(1_500, 30_000)]),
-        ],
+        steps: detached!(Step::Do(Act::PauseGuest),
+            Step::At(REQUEST, 2, When::During(1_500), Act::ResumeGuest); Check::Took(1_500, 30_000)),
         ..ONE_PATH
     },
     Case {
@@ -124,56 +96,42 @@ pub(super) const CASES: &[Case] = &[
         needs: &[Need::GuestOfOurs],
         attempts: Some(6),
         deadline_s: 150,
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At(REQUEST, 2, When::Before, Act::ResetGuest),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::At(REQUEST, 2, When::Before, Act::ResetGuest)),
         ..ONE_PATH
     },
     Case {
         id: "guest/gone/by-target",
         title: "somebody has taken the disk out of guest and config: the host is disconnected all the same",
         cites: &["nova bug 1727260", "nova ce531dd1b7"],
-        steps: found_missing!(Act::DetachLive(1), Act::DetachPersistent(1)),
+        steps: detached!(Step::Do(Act::DetachLive(1)), Step::Do(Act::DetachPersistent(1))),
         ..ONE_PATH
     },
     Case {
         id: "guest/gone/by-alias",
         title: "the same by virDomainDetachDeviceAlias, which waits for nothing",
         cites: &["libvirt virDomainDetachDeviceAlias", "nova bug 1727260"],
-        steps: found_missing!(Act::DetachByAlias(1), Act::DetachPersistent(1)),
+        steps: detached!(Step::Do(Act::DetachByAlias(1)), Step::Do(Act::DetachPersistent(1))),
         ..ONE_PATH
     },
     Case {
         id: "guest/gone/only-persistent-left",
         title: "the running guest has the disk no more, its persistent config has",
         cites: &["nova bug 1707238"],
-        steps: found_missing!(Act::DetachLive(1)),
+        steps: detached!(Step::Do(Act::DetachLive(1))),
         ..ONE_PATH
     },
     Case {
         id: "guest/gone/only-live-left",
         title: "the persistent config has the disk no more, the running guest has",
         cites: &["nova bug 1707238"],
-        steps: found_missing!(Act::DetachPersistent(1)),
+        steps: detached!(Step::Do(Act::DetachPersistent(1))),
         ..ONE_PATH
     },
     Case {
         id: "guest/gone/since-the-look",
         title: "the disk goes between nova's look and its request: libvirt says DEVICE_MISSING",
         cites: &["nova bug 1887946", "libvirt error 99"],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At(REQUEST, 2, When::Before, Act::DetachLive(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::At(REQUEST, 2, When::Before, Act::DetachLive(1))),
         ..ONE_PATH
     },
     Case {

@@ -1,7 +1,7 @@
 //! `host`: what a host's kernel and its users do to a disk that is to go.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
+    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Step, When, detached, gone,
 };
 
 const FLUSH: &str = "host::FlushBufs";
@@ -12,14 +12,7 @@ pub(super) const CASES: &[Case] = &[
         title: "a process of the host holds the disk open: it is deleted all the same",
         cites: &["os-brick LinuxSCSI.remove_connection", "Linux scsi_remove_device"],
         needs: &[Need::LocalTarget],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::Do(Act::HoldOpen(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::Do(Act::HoldOpen(1))),
         ..ONE_PATH
     },
     Case {
@@ -27,15 +20,7 @@ pub(super) const CASES: &[Case] = &[
         title: "4 MiB dirty in the host's page cache are on the target before the disk is deleted",
         cites: &["os-brick bug 1502534", "os-brick LinuxSCSI.flush_device_io"],
         needs: &[Need::LocalTarget],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At(FLUSH, 1, When::Before, Act::Dirty(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-            Step::Check(&[Check::DataIntact(1)]),
-        ],
+        steps: detached!(Step::At(FLUSH, 1, When::Before, Act::Dirty(1)); Check::DataIntact(1)),
         ..ONE_PATH
     },
     Case {
@@ -43,15 +28,7 @@ pub(super) const CASES: &[Case] = &[
         title: "the host has mounted the disk: what was synced is on the target, and the disk goes",
         cites: &["os-brick LinuxSCSI.remove_connection"],
         needs: &[Need::LocalTarget, Need::FileSystem],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At(FLUSH, 1, When::Before, Act::Mount(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-            Step::Check(&[Check::DataIntact(1)]),
-        ],
+        steps: detached!(Step::At(FLUSH, 1, When::Before, Act::Mount(1)); Check::DataIntact(1)),
         ..ONE_PATH
     },
     Case {
@@ -59,15 +36,7 @@ pub(super) const CASES: &[Case] = &[
         title: "what the guest was told is durable is on the target after the detach",
         cites: &["castoff property S05", "virtio 1.2 section 5.2.6.2"],
         needs: &[Need::LocalTarget],
-        steps: &[
-            Step::Attach(&[1]),
-            Step::Do(Act::GuestWrites(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-            Step::Check(&[Check::DataIntact(1)]),
-        ],
+        steps: detached!(Step::Do(Act::GuestWrites(1)); Check::DataIntact(1)),
         ..ONE_PATH
     },
     Case {

@@ -1,7 +1,8 @@
 //! `initiator`: sessions and node records, and who else needs them.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, Step, When, gone,
+    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, REQUEST, Step, When, detached,
+    gone,
 };
 
 /// One of two disks of a session is detached, then the other.
@@ -28,17 +29,9 @@ const OTHER_LUN: &[Step] = &[
 
 /// The target hangs up before this operation; the initiator comes back by itself.
 macro_rules! hangs_up {
-    ($operation:literal, $nth:literal) => {
-        &[
-            Step::Attach(&[1]),
-            Step::Do(Act::GuestWrites(1)),
-            Step::At($operation, $nth, When::Before, Act::DropConnections),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-            Step::Check(&[Check::DataIntact(1)]),
-        ]
+    ($operation:expr, $nth:literal) => {
+        detached!(Step::Do(Act::GuestWrites(1)),
+            Step::At($operation, $nth, When::Before, Act::DropConnections); Check::DataIntact(1))
     };
 }
 
@@ -107,7 +100,7 @@ pub(super) const CASES: &[Case] = &[
         title: "the target hangs up before the guest is asked; the session comes back",
         cites: &["RFC 7143 section 7.3", "castoff property S05"],
         needs: &[Need::LocalTarget],
-        steps: hangs_up!("libvirt::DetachDeviceFlags", 2),
+        steps: hangs_up!(REQUEST, 2),
         ..ONE_PATH
     },
     Case {

@@ -1,10 +1,8 @@
 //! `libvirt`: its daemon and its QEMU end in the middle.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Step, When, gone,
+    Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, REQUEST, Step, When, detached, gone,
 };
-
-const REQUEST: &str = "libvirt::DetachDeviceFlags";
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -14,14 +12,7 @@ pub(super) const CASES: &[Case] = &[
         machine: Machine::Q35Native,
         needs: &[Need::DaemonsOfOurs],
         timeout_s: Some(4),
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At(REQUEST, 2, When::After, Act::RestartLibvirtd),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::At(REQUEST, 2, When::After, Act::RestartLibvirtd)),
         ..ONE_PATH
     },
     Case {
@@ -36,6 +27,7 @@ pub(super) const CASES: &[Case] = &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::During(1_000), Act::RestartLibvirtd),
             Step::Detach(&[1]),
+            Step::Check(&[Check::Answered(202)]),
             gone!(1),
             NOTHING_LEFT,
         ],
@@ -59,6 +51,7 @@ pub(super) const CASES: &[Case] = &[
                 Check::Persistent(1, false),
             ]),
             Step::Detach(&[1]),
+            Step::Check(&[Check::Answered(202)]),
             gone!(1),
             NOTHING_LEFT,
         ],
@@ -76,11 +69,7 @@ pub(super) const CASES: &[Case] = &[
             Step::Detach(&[1]),
             Step::Check(&[Check::Answered(202), Check::Live(1, false), Check::AllOrNone(1)]),
         ],
-        usual: &[
-            Check::Volume(1, "available"),
-            Check::Device(1, false),
-            Check::Session(false),
-        ],
+        usual: &[Check::Volume(1, "available"), Check::Device(1, false), Check::Session(false)],
         ..ONE_PATH
     },
 ];

@@ -1,21 +1,17 @@
 //! `target` and `path`: the other end freezes, dies, or cannot be reached.
 
 use crate::conform::case::{
-    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, Step, When, gone,
+    ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, REQUEST, Step, When, detached,
+    gone,
 };
 
 /// The target answers nothing for three seconds from this operation on.
 macro_rules! frozen_at {
-    ($operation:literal, $nth:literal) => {
-        &[
-            Step::Attach(&[1]),
+    ($operation:expr, $nth:literal) => {
+        detached!(
             Step::At($operation, $nth, When::Before, Act::FreezeTarget),
-            Step::At($operation, $nth, When::During(3_000), Act::ThawTarget),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ]
+            Step::At($operation, $nth, When::During(3_000), Act::ThawTarget)
+        )
     };
 }
 
@@ -25,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         title: "the target freezes when the guest is asked, and goes on three seconds later",
         cites: &["measured: libvirt's detach waits for the request under way"],
         needs: &[Need::LocalTarget],
-        steps: frozen_at!("libvirt::DetachDeviceFlags", 2),
+        steps: frozen_at!(REQUEST, 2),
         ..ONE_PATH
     },
     Case {
@@ -56,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
         deadline_s: 180,
         steps: &[
             Step::Attach(&[1]),
-            Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
+            Step::At(REQUEST, 2, When::Before, Act::KillTarget),
             Step::Detach(&[1]),
             Step::Check(&[
                 Check::Answered(202),
@@ -86,9 +82,10 @@ pub(super) const CASES: &[Case] = &[
         deadline_s: 150,
         steps: &[
             Step::Attach(&[1]),
-            Step::At("libvirt::DetachDeviceFlags", 2, When::Before, Act::KillTarget),
-            Step::At("libvirt::DetachDeviceFlags", 2, When::During(12_000), Act::StartTarget),
+            Step::At(REQUEST, 2, When::Before, Act::KillTarget),
+            Step::At(REQUEST, 2, When::During(12_000), Act::StartTarget),
             Step::Detach(&[1]),
+            Step::Check(&[Check::Answered(202)]),
             gone!(1),
             NOTHING_LEFT,
         ],
@@ -103,14 +100,7 @@ pub(super) const CASES: &[Case] = &[
         ],
         needs: &[Need::LocalTarget],
         deadline_s: 180,
-        steps: &[
-            Step::Attach(&[1]),
-            Step::At("host::FlushBufs", 1, When::Before, Act::LosePortal(0)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::At("host::FlushBufs", 1, When::Before, Act::LosePortal(0))),
         ..ONE_PATH
     },
     Case {
@@ -123,14 +113,7 @@ pub(super) const CASES: &[Case] = &[
         needs: &[Need::LocalTarget, Need::Multipath],
         paths: Paths::Two,
         deadline_s: 180,
-        steps: &[
-            Step::Attach(&[1]),
-            Step::Do(Act::LosePortal(1)),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: detached!(Step::Do(Act::LosePortal(1))),
         ..ONE_PATH
     },
     Case {

@@ -19,6 +19,10 @@ fn model(scenario: &str) -> Model {
     Model::of(&castoff_scenarios::resolve(scenario).unwrap(), &policy, &release).unwrap()
 }
 
+fn made(two_paths: bool, timing: Option<&'static str>) -> Made {
+    Made { two_paths, machine: None, timing }
+}
+
 /// The host's trace: the model's with other names and at other times.
 fn elsewhere(mut events: Vec<Event>) -> Vec<Event> {
     let renamed = |text: &mut String| {
@@ -146,12 +150,12 @@ fn a_healthy_case_is_refined_by_its_number_of_paths_and_the_host_s_times() {
     let policy = Policy::named("2026.1").unwrap();
     for (scenario, two) in [("healthy", false), ("healthy-multipath", true)] {
         let real = elsewhere(traced(scenario, 5));
-        let refined = healthy(&real, DETACH, two, &policy, None).unwrap();
+        let refined = healthy(&real, DETACH, made(two, None), &policy).unwrap();
         assert_eq!(refined.differences, [], "{scenario}");
-        let other = healthy(&real, DETACH, !two, &policy, None).unwrap();
+        let other = healthy(&real, DETACH, made(!two, None), &policy).unwrap();
         assert!(other.unexplained().count() > 3, "{scenario}");
     }
-    let error = healthy(&[], DETACH, false, &policy, Some("moon")).err().unwrap().to_string();
+    let error = healthy(&[], DETACH, made(false, Some("moon")), &policy).err().unwrap().to_string();
     assert!(error.contains("no timing profile \"moon\"; there are: lab"), "{error}");
 }
 
@@ -161,7 +165,7 @@ fn a_healthy_case_is_refined_by_its_number_of_paths_and_the_host_s_times() {
 fn a_recorded_detach_in_the_lab_is_one_that_the_model_allows() {
     let real = recorded(include_str!("lab-one-path.jsonl"));
     let policy = Policy::named("2026.1").unwrap();
-    let refined = healthy(&real, DETACH, false, &policy, Some("lab")).unwrap();
+    let refined = healthy(&real, DETACH, made(false, Some("lab")), &policy).unwrap();
     assert_eq!(refined.differences, []);
     assert_eq!(refined.compared, 47);
 }
