@@ -9,7 +9,7 @@
 //! - `suite`: a run of cases; `capabilities`: which can be played on this host.
 //! - `play`: one case: attach, what happens to the host, detach, checks; `checks`.
 //! - `hybrid`, `cloud`: the control plane's models in front of the host.
-//! - `acts`, `stage`: what is done to the host, and at which operation of the pipeline.
+//! - `acts`, `stage`, `users`, `other`: what is done to the host, and at which operation of the pipeline.
 
 #[cfg(feature = "real")]
 mod acts;
@@ -31,6 +31,8 @@ pub mod junit;
 #[cfg(feature = "real")]
 mod multipathd;
 #[cfg(feature = "real")]
+mod other;
+#[cfg(feature = "real")]
 mod play;
 pub mod record;
 pub mod refine;
@@ -40,5 +42,7 @@ mod stage;
 #[cfg(feature = "real")]
 pub mod suite;
 pub mod tap;
+#[cfg(feature = "real")]
+mod users;
 #[cfg(feature = "real")]
 pub use cloud::Settings;

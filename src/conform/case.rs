@@ -112,8 +112,12 @@ pub enum Act {
     Dirty(u8),
     /// The host makes a file system on the disk, mounts it, and writes a file.
     Mount(u8),
+    /// The host activates a logical volume on the disk, writes a text to it, and syncs it.
+    MapOn(u8),
     /// The guest's QEMU writes 1 MiB to the disk and flushes, as a guest's driver asks it to.
     GuestWrites(u8),
+    /// The guest's QEMU writes 64 MiB, each 8 MiB durable before the next.
+    GuestWritesMuch(u8),
     /// The target stops exporting the volume's LUN.
     Unmap(u8),
     /// The target exports the second volume under the first one's LUN.
@@ -123,6 +127,8 @@ pub enum Act {
         /// Whose data it has now.
         by: u8,
     },
+    /// The other guest's QEMU is ended.
+    EndOther,
     /// A node record of the target is there from an earlier time, with `node.startup=automatic`.
     StaleRecord,
     /// A user resets the volume from `detaching` to `in-use` (os-roll_detaching).
@@ -165,9 +171,10 @@ pub enum Check {
     Bdm(u8, bool),
     /// Whether cinder has an attachment of it.
     Attachment(u8, bool),
-    /// It is in-use with a BDM, an attachment and a disk in the persistent config; or it is
-    /// available with none of them.
+    /// It is in-use with a BDM and an attachment; or it is available with neither.
     AllOrNone(u8),
+    /// The persistent config has it exactly when it is in-use.
+    ConfigAgrees(u8),
     /// Whether the running guest has it.
     Live(u8, bool),
     /// Whether the persistent config has it.
@@ -182,7 +189,7 @@ pub enum Check {
     Maps(bool),
     /// Whether the action's event of the last detach succeeded.
     ActionSucceeded(bool),
-    /// What was written to the volume (by [`Act::Dirty`], [`Act::Mount`], [`Act::GuestWrites`]) is
+    /// What was written to the volume (by [`Act::Dirty`], [`Act::Mount`], [`Act::MapOn`], [`Act::GuestWrites`], [`Act::GuestWritesMuch`]) is
     /// on the target.
     DataIntact(u8),
     /// The guest can still read and write this volume.
@@ -198,6 +205,8 @@ pub enum Check {
 pub enum Step {
     /// Attaches these volumes by the attach pipeline, one after the other.
     Attach(&'static [u8]),
+    /// Makes another guest on the host, and attaches this volume to it.
+    AttachToOther(u8),
     /// Does this now.
     Do(Act),
     /// Does this when the pipeline calls this operation for the n-th time from now on.
@@ -206,10 +215,14 @@ pub enum Step {
     Fault(&'static str),
     /// Detaches these volumes at the same time, and waits until nothing moves.
     Detach(&'static [u8]),
+    /// Detaches these, and goes on when nothing moves, or after so many seconds.
+    DetachFor(&'static [u8], u64),
     /// Detaches this one, and again so many milliseconds later while the first is under way.
     DetachTwice(u8, u64),
     /// These must hold now.
     Check(&'static [Check]),
+    /// So hosts usually are now; else is safe too: a failing one makes the case differ, not fail.
+    Usual(&'static [Check]),
     /// These must hold within so many seconds.
     Until(u64, &'static [Check]),
 }
@@ -248,8 +261,6 @@ pub struct Case {
     pub deadline_s: u64,
     /// What happens.
     pub steps: &'static [Step],
-    /// What would be safe too: a failing one of these makes the case differ, not fail.
-    pub usual: &'static [Check],
 }
 
 impl Case {
@@ -257,8 +268,12 @@ impl Case {
     pub fn volumes(&self) -> Vec<u8> {
         let mut all = std::collections::BTreeSet::new();
         for step in self.steps {
-            if let Step::Attach(volumes) = step {
-                all.extend(volumes.iter().copied());
+            match step {
+                Step::Attach(volumes) => all.extend(volumes.iter().copied()),
+                Step::AttachToOther(volume) => drop(all.insert(*volume)),
+                Step::Do(_) | Step::At(..) | Step::Fault(_) => {}
+                Step::Check(_) | Step::Usual(_) | Step::Until(..) => {}
+                Step::Detach(_) | Step::DetachFor(..) | Step::DetachTwice(..) => {}
             }
         }
         all.into_iter().collect()
@@ -289,7 +304,6 @@ pub const ONE_PATH: Case = Case {
     timeout_s: None,
     deadline_s: 90,
     steps: &[],
-    usual: &[],
 };
 
 /// What must hold once a volume has been detached and the host knows it no more.

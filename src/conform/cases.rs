@@ -3,6 +3,7 @@
 use super::case::Case;
 
 mod compute;
+mod data;
 mod guest;
 mod healthy;
 mod host;
@@ -16,6 +17,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     let groups = [
         healthy::CASES,
         guest::CASES,
+        data::CASES,
         host::CASES,
         initiator::CASES,
         target::CASES,
@@ -74,14 +76,19 @@ mod tests {
                         let fault: Fault = text.parse().unwrap();
                         assert!(known.contains(fault.at.operation.as_str()), "{}", case.id);
                     }
-                    Step::Check(checks) | Step::Until(_, checks) => {
+                    Step::Check(checks) | Step::Usual(checks) | Step::Until(_, checks) => {
                         for check in *checks {
                             if let Check::Called(operation, _) = check {
                                 assert!(known.contains(operation), "{}: {operation}", case.id);
                             }
                         }
                     }
-                    Step::Attach(_) | Step::Do(_) | Step::Detach(_) | Step::DetachTwice(..) => {}
+                    Step::Attach(_)
+                    | Step::AttachToOther(_)
+                    | Step::Do(_)
+                    | Step::Detach(_)
+                    | Step::DetachFor(..)
+                    | Step::DetachTwice(..) => {}
                 }
             }
         }
@@ -98,7 +105,9 @@ mod tests {
             | Act::LosePortal(_)
             | Act::HoldOpen(_)
             | Act::Dirty(_)
+            | Act::MapOn(_)
             | Act::GuestWrites(_)
+            | Act::GuestWritesMuch(_)
             | Act::Unmap(_)
             | Act::ReuseLun { .. }
             | Act::StaleRecord => &[Need::LocalTarget],
@@ -109,6 +118,7 @@ mod tests {
             Act::DetachLive(_)
             | Act::DetachPersistent(_)
             | Act::DetachByAlias(_)
+            | Act::EndOther
             | Act::RollDetaching(_) => &[],
         }
     }
@@ -126,8 +136,10 @@ mod tests {
                             needs.extend(Act::of(event).iter().flat_map(|a| needed(*a)));
                         }
                     }
-                    Step::Attach(_) | Step::Detach(_) => {}
-                    Step::DetachTwice(..) | Step::Check(_) | Step::Until(..) => {}
+                    Step::Attach(_) | Step::AttachToOther(_) => {}
+                    Step::Detach(_) | Step::DetachFor(..) => {}
+                    Step::DetachTwice(..) | Step::Check(_) => {}
+                    Step::Usual(_) | Step::Until(..) => {}
                 }
             }
             if case.volumes().len() > 1 {

@@ -95,16 +95,18 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
                 ("in-use", status == "in-use"),
                 ("BDM", world.novadb.live_bdms().iter().any(|b| b.volume_id == volume)),
                 ("attachment", world.cinder.live_attachments().any(|a| a.volume_id == volume)),
-                ("persistent config", !names(&seen.persistent, &volume).is_empty()),
             ];
             let there: Vec<String> =
                 all.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect();
             let ok = there.len() == all.len() || (there.is_empty() && status == "available");
-            record(
-                format!("all have volume {n}, or none"),
-                ok,
-                format!("{status}; {}", list(&there)),
-            )
+            let found = format!("{status}; {}", list(&there));
+            record(format!("nova and cinder both have volume {n}, or neither"), ok, found)
+        }
+        Check::ConfigAgrees(n) => {
+            let (status, disks) = (status(play, n), names(&seen.persistent, &play.volume(n)));
+            let ok = (status == "in-use") != disks.is_empty();
+            let found = format!("{status}; {}", list(&disks));
+            record(format!("the persistent config has volume {n} if it is in-use"), ok, found)
         }
         Check::Live(n, wanted) => {
             let disks = names(&seen.live, &play.volume(n));

@@ -1,4 +1,4 @@
-//! The control plane of a conformance run: one user, one server, volumes where the target has them.
+//! The control plane of a conformance run: one user, one server or two, volumes where the target has them.
 
 use std::rc::Rc;
 
@@ -96,10 +96,10 @@ pub(super) fn conf(policy: Policy, use_multipath: bool) -> Rc<Conf> {
     Rc::new(conf)
 }
 
-/// A cloud with one active server and these volumes, all available.
+/// A cloud with these active servers and these volumes, all available.
 pub(super) fn control_plane(
     release: Release,
-    instance: &InstanceId,
+    instances: &[InstanceId],
     volumes: &[(VolumeId, IscsiAddress)],
     portals: &[Portal],
 ) -> World {
@@ -109,15 +109,17 @@ pub(super) fn control_plane(
     world.keystone.add_user(user, password, demo.clone(), &[Role::Member]);
     let nova = (UserId::new("nova"), Secret::new("nova-password"));
     world.keystone.add_user(nova.0, nova.1, service, &[Role::Service, Role::Admin]);
-    world.novadb.add_instance(Instance {
-        uuid: instance.clone(),
-        project_id: demo,
-        host: Some(host_name()),
-        vm_state: VmState::Active,
-        task_state: None,
-        launched: true,
-        locked: false,
-    });
+    for instance in instances {
+        world.novadb.add_instance(Instance {
+            uuid: instance.clone(),
+            project_id: demo.clone(),
+            host: Some(host_name()),
+            vm_state: VmState::Active,
+            task_state: None,
+            launched: true,
+            locked: false,
+        });
+    }
     world.novadb.add_service(host_name());
     world.broker.consumer_up();
     for (volume, address) in volumes {

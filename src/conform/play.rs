@@ -89,6 +89,7 @@ pub(super) struct Play<'a> {
     ended: Cell<SimTime>,
     answers: RefCell<Vec<u16>>,
     checks: RefCell<Vec<CheckRecord>>,
+    usual: RefCell<Vec<CheckRecord>>,
     trace: Trace,
     /// What the last look saw.
     pub(super) seen: RefCell<Option<Seen>>,
@@ -103,9 +104,12 @@ impl<'a> Play<'a> {
         settings: &'a Settings,
     ) -> Result<Play<'a>, PlayError> {
         let instance = RealHost::domain_by_name(&stage.guest.uri, &stage.guest.name)?;
+        let other = case.steps.iter().any(|s| matches!(s, Step::AttachToOther(_)));
+        let instances: Vec<InstanceId> =
+            [instance.clone()].into_iter().chain(other.then(|| stage.other_id())).collect();
         let host = RealHost::connect(RealConfig {
             uri: stage.guest.uri.clone(),
-            domains: vec![instance.clone()],
+            domains: instances.clone(),
             targets: stage.portals.iter().map(|p| (p.clone(), stage.iqn.clone())).collect(),
             command_timeout: COMMAND_TIMEOUT,
             // A journal of the case's own: the next case's rows have the same numbers as this one's,
@@ -122,7 +126,7 @@ impl<'a> Play<'a> {
         let volumes: Vec<_> =
             case.volumes().into_iter().map(|n| (stage.volume(n), stage.address(n))).collect();
         let portals = stage.portals_of(case.paths);
-        let world = control_plane(release(&policy), &instance, &volumes, portals);
+        let world = control_plane(release(&policy), &instances, &volumes, portals);
         let hybrid = Hybrid::new(world, host, conf(policy.clone(), case.paths == Paths::Two));
         let trace = Trace::on(SimTime::ZERO);
         let acts = Rc::new(ActLayer::new(Rc::new(Shared(hybrid.clone())), stage.clone()));
@@ -144,6 +148,7 @@ impl<'a> Play<'a> {
             ended: Cell::new(SimTime::ZERO),
             answers: RefCell::default(),
             checks: RefCell::default(),
+            usual: RefCell::default(),
             trace,
             seen: RefCell::default(),
         })
@@ -162,15 +167,14 @@ impl<'a> Play<'a> {
             found: if troubles.is_empty() { "yes".to_owned() } else { troubles.join("; ") },
         };
         self.checks.borrow_mut().push(all);
-        let usual = checks::run(self, self.case.usual).await?;
-        Ok(Played { usual, ..self.so_far() })
+        Ok(self.so_far())
     }
 
     /// What was checked until now.
     pub(super) fn so_far(&self) -> Played {
         Played {
             checks: self.checks.borrow().clone(),
-            usual: Vec::new(),
+            usual: self.usual.borrow().clone(),
             steps: self.hybrid.host.timings(),
             detach_began: self.began.get(),
         }
@@ -182,7 +186,7 @@ impl<'a> Play<'a> {
     }
 
     async fn step(&self, step: &Step) -> Result<(), PlayError> {
-        if !matches!(step, Step::Check(_)) {
+        if !matches!(step, Step::Check(_) | Step::Usual(_)) {
             self.seen.take();
         }
         match step {
@@ -194,15 +198,24 @@ impl<'a> Play<'a> {
                     self.stage.set_replacement_timeout(seconds).await?;
                 }
             }
+            Step::AttachToOther(n) => {
+                self.stage.start_other(*n).await?;
+                self.attach(*n).await?;
+            }
             Step::Do(act) => {
                 self.stage.act(*act).await?;
                 self.roll_detaching(*act);
             }
             Step::At(operation, nth, when, act) => self.acts.arm(operation, *nth, *when, *act),
             Step::Fault(text) => self.faults.arm(text.parse()?),
-            Step::Detach(volumes) => self.detach(volumes).await?,
+            Step::Detach(volumes) => self.detach(volumes, None).await?,
+            Step::DetachFor(volumes, seconds) => self.detach(volumes, Some(*seconds)).await?,
             Step::DetachTwice(n, after) => self.detach_twice(*n, *after).await?,
             Step::Until(seconds, list) => self.until(*seconds, list).await?,
+            Step::Usual(list) => {
+                let found = checks::run(self, list).await?;
+                self.usual.borrow_mut().extend(found);
+            }
             Step::Check(list) => {
                 let found = checks::run(self, list).await?;
                 self.checks.borrow_mut().extend(found);
@@ -238,7 +251,7 @@ impl<'a> Play<'a> {
         let before = self.stage.guest.times_disks();
         let port = self.hybrid.client(self.request())?;
         let auth = client::authenticate(&port, &user()).await?;
-        let answer = client::attach(&port.with_auth(auth), &self.instance, &self.volume(n)).await;
+        let answer = client::attach(&port.with_auth(auth), &self.server(n), &self.volume(n)).await;
         loop {
             let status = self.status(n);
             match status {
@@ -256,18 +269,25 @@ impl<'a> Play<'a> {
             tokio::time::sleep(POLL).await;
         }
         // A user detaches a disk that the guest has.
-        self.stage.guest.wait_disks(before + 1).await;
+        if !self.stage.is_others(n) {
+            self.stage.guest.wait_disks(before + 1).await;
+        }
         Ok(())
     }
 
     /// DELETE for all at once, and then until nothing moves.
-    async fn detach(&self, volumes: &[u8]) -> Result<(), PlayError> {
+    async fn detach(&self, volumes: &[u8], seconds: Option<u64>) -> Result<(), PlayError> {
         self.begin();
         let requests = volumes.iter().map(|n| self.delete(*n));
         let answers = join_all(requests).await.into_iter().collect::<Result<Vec<u16>, _>>()?;
         // One word for all: a refusal, if there is one.
         *self.answers.borrow_mut() = vec![answers.into_iter().max().unwrap_or_default()];
-        self.until_quiet(volumes).await;
+        let quiet = self.until_quiet(volumes);
+        match seconds {
+            None => quiet.await,
+            // What has not ended by then goes on, beside the steps that follow.
+            Some(s) => drop(tokio::time::timeout(Duration::from_secs(s), quiet).await),
+        }
         self.end().await
     }
 
@@ -310,7 +330,7 @@ impl<'a> Play<'a> {
         self.detach_request.set(request);
         let port = self.hybrid.client(request)?;
         let auth = client::authenticate(&port, &user()).await?;
-        match client::detach(&port.with_auth(auth), &self.instance, &self.volume(n)).await {
+        match client::detach(&port.with_auth(auth), &self.server(n), &self.volume(n)).await {
             Ok(()) => Ok(202),
             Err(e) => Ok(e.http_status().unwrap_or_default()),
         }
@@ -334,7 +354,7 @@ impl<'a> Play<'a> {
 
     fn has_bdm(&self, n: u8) -> bool {
         let world = self.hybrid.world.borrow();
-        world.novadb.bdm(&self.volume(n), &self.instance).is_some()
+        world.novadb.bdm(&self.volume(n), &self.server(n)).is_some()
     }
 
     fn status(&self, n: u8) -> Option<VolumeStatus> {

@@ -2,13 +2,12 @@
 //! to them from outside the pipeline.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
 use castoff_model::storage::IscsiAddress;
-use castoff_ports::host::by_path_name;
 use castoff_ports::{Iqn, Lun, Portal, VolumeId};
 use castoff_real::fixture::target::ADDRESSES;
 use castoff_real::fixture::{
@@ -19,7 +18,7 @@ use super::case::{Act, Case, Paths};
 
 /// Where what was written to a volume must be found again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Written {
+pub(super) enum Written {
     /// This byte, so often, from here.
     At { offset: u64, len: usize, byte: u8 },
     /// This text, anywhere.
@@ -48,6 +47,8 @@ pub(super) struct Stage {
     pub(super) luns: Luns,
     pub(super) may_kill_guest: bool,
     written: RefCell<BTreeMap<u8, Vec<Written>>>,
+    /// Volumes of the other guest.
+    pub(super) others: RefCell<BTreeSet<u8>>,
     /// What this case has made besides.
     made: RefCell<Vec<Made>>,
     /// The guest was paused, reset or killed.
@@ -58,6 +59,8 @@ pub(super) struct Stage {
 
 const DIRTY: Written = Written::At { offset: 0, len: 4 << 20, byte: 0xd1 };
 const GUESTS: Written = Written::At { offset: 0, len: 1 << 20, byte: 0x5a };
+/// Where [`Act::GuestWritesMuch`] writes, MiB.
+const MUCH: std::ops::Range<u64> = 16..80;
 
 impl Stage {
     pub(super) fn new(
@@ -76,6 +79,7 @@ impl Stage {
             luns,
             may_kill_guest,
             written: RefCell::default(),
+            others: RefCell::default(),
             made: RefCell::default(),
             touched: Cell::default(),
             changed: Cell::default(),
@@ -106,14 +110,6 @@ impl Stage {
     /// Where cinder says that the volume is.
     pub(super) fn address(&self, n: u8) -> IscsiAddress {
         IscsiAddress { portal: self.portals[0].clone(), iqn: self.iqn.clone(), lun: self.lun(n) }
-    }
-
-    /// The disk on the host: the map's where there are two paths.
-    async fn disk(&self, n: u8) -> Result<String, FixtureError> {
-        let link =
-            format!("/dev/disk/by-path/{}", by_path_name(&self.portals[0], &self.iqn, self.lun(n)));
-        let script = "d=$(readlink -e \"$1\") || exit 1; h=$(ls \"/sys/block/${d##*/}/holders\" | head -n 1); echo \"/dev/${h:-${d##*/}}\"";
-        sh(script, &[link]).await.map(|s| s.trim().to_owned())
     }
 
     /// The target shows the case's volumes, and no others.
@@ -165,10 +161,19 @@ impl Stage {
                 self.wrote(n, DIRTY);
             }
             Act::Mount(n) => self.mount(n).await?,
+            Act::MapOn(n) => self.map_on(n).await?,
             Act::GuestWrites(n) => {
                 self.qemu_io(n, "write -P 0x5a 0 1M").await?;
                 self.qemu_io(n, "flush").await?;
                 self.wrote(n, GUESTS);
+            }
+            Act::GuestWritesMuch(n) => {
+                for mib in (MUCH.start..MUCH.end).step_by(8) {
+                    // FUA: it is durable when it is answered.
+                    self.qemu_io(n, &format!("write -f -P 0x6b {mib}M 8M")).await?;
+                    let offset = mib << 20;
+                    self.wrote(n, Written::At { offset, len: 8 << 20, byte: 0x6b });
+                }
             }
             Act::Unmap(n) => {
                 self.changed.set(true);
@@ -184,6 +189,7 @@ impl Stage {
                 let script = "iscsiadm -m node -T \"$1\" -p \"$2\" --op new && iscsiadm -m node -T \"$1\" -p \"$2\" --op update -n node.startup -v automatic";
                 sh(script, &[self.iqn.as_str(), self.portals[0].as_str()]).await?;
             }
+            Act::EndOther => drop(self.other().virsh("destroy \"$2\"", &[]).await?),
             // The models' own: the case's player does it.
             Act::RollDetaching(_) => {}
         }
@@ -243,6 +249,9 @@ impl Stage {
         if made.contains(&Made::Mount {}) {
             note(sweep::unmount(&self.ledger, &self.run).await);
         }
+        if made.contains(&Made::Map {}) {
+            note(sweep::unmap(&self.run).await);
+        }
         for address in ADDRESSES {
             if made.contains(&Made::Route { address: address.to_owned() }) {
                 note(LocalTarget::restore_portal(address).await);
@@ -253,6 +262,9 @@ impl Stage {
         }
         if self.may_kill_guest && self.touched.replace(false) {
             note(self.guest.revive().await);
+        }
+        if !std::mem::take(&mut *self.others.borrow_mut()).is_empty() {
+            note(sweep::remove_domain(&self.other()).await);
         }
         for entry in &made {
             if let Made::OnReboot { was, .. } = entry {
@@ -286,12 +298,12 @@ impl Stage {
     }
 
     /// Writes down what is about to be made.
-    fn note(&self, made: &Made) -> Result<(), FixtureError> {
+    pub(super) fn note(&self, made: &Made) -> Result<(), FixtureError> {
         self.made.borrow_mut().push(made.clone());
         self.ledger.write(&self.run, made)
     }
 
-    fn wrote(&self, n: u8, what: Written) {
+    pub(super) fn wrote(&self, n: u8, what: Written) {
         self.written.borrow_mut().entry(n).or_default().push(what);
     }
 
@@ -325,37 +337,14 @@ impl Stage {
         castoff_real::fixture::until("the disk to leave the guest", 30, gone).await
     }
 
-    /// Opens the disk with a process of the run's name; `first` is done with it open.
-    async fn hold(&self, n: u8, first: &str) -> Result<(), FixtureError> {
-        self.note(&Made::Holder {})?;
-        let disk = self.disk(n).await?;
-        let script = format!(
-            "exec 3<>\"$1\" || exit 1; {first} (exec -a \"castoff-holder-$2\" sleep 600 </dev/null >/dev/null 2>&1 &)"
-        );
-        // `exec -a` is bash's.
-        sh("exec bash -c \"$1\" bash \"$2\" \"$3\"", &[script.as_str(), &disk, &self.run])
-            .await
-            .map(drop)
-    }
-
-    async fn mount(&self, n: u8) -> Result<(), FixtureError> {
-        self.note(&Made::Mount {})?;
-        let disk = self.disk(n).await?;
-        let at = self.ledger.files(&self.run).join("mount").display().to_string();
-        let text = format!("castoff-{}-was-here", self.run);
-        let script = "mkdir -p \"$2\" && mkfs.ext4 -q -O ^has_journal \"$1\" && mount \"$1\" \"$2\" && echo \"$3\" >\"$2/file\" && sync \"$2/file\"";
-        sh(script, &[&disk, &at, &text]).await?;
-        self.wrote(n, Written::Somewhere(text));
-        Ok(())
-    }
-
     /// Reads and writes as the guest's driver would have QEMU do it.
     async fn qemu_io(&self, n: u8, command: &str) -> Result<(), FixtureError> {
         let hmp = format!(
             "qemu-io -d /machine/peripheral/ua-{}/virtio-backend \"{command}\"",
             self.volume(n)
         );
-        let said = self.guest.virsh("qemu-monitor-command \"$2\" --hmp \"$3\"", &[&hmp]).await?;
+        let said =
+            self.guest_of(n).virsh("qemu-monitor-command \"$2\" --hmp \"$3\"", &[&hmp]).await?;
         let bad = ["rror", "failed", "No such", "not found"];
         if bad.iter().any(|b| said.contains(b)) {
             return Err(FixtureError::Command {

@@ -53,9 +53,10 @@ impl Kernel {
     fn show_discoverydb(&self) -> CommandOutput {
         if self.discoveries.is_empty() && self.nodes.is_empty() {
             let none = "SENDTARGETS:\nNo targets found.\niSNS:\nNo targets found.\nSTATIC:\nNo targets found.\nFIRMWARE:\nNo targets found.\n";
+            // As measured with 2.1.8: nothing on stderr.
             return CommandOutput {
                 stdout: none.to_owned(),
-                ..CommandOutput::failed(exit::NO_OBJS_FOUND, "iscsiadm: No records found\n")
+                ..CommandOutput::failed(exit::NO_OBJS_FOUND, "")
             };
         }
         let mut out = String::from("SENDTARGETS:\n");

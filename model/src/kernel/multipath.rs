@@ -193,10 +193,14 @@ impl Kernel {
             // As measured with 0.9.4: without a word.
             return CommandOutput::failed(1, "");
         }
-        let mut out = String::with_capacity(8 * self.disks.len());
+        let mut out = String::with_capacity(8 * self.disks.len().max(1));
         // What is being deleted has had its remove event.
         for d in self.disks.iter().filter(|d| d.state == DiskState::Running) {
             let _ = writeln!(out, "{}", d.name);
+        }
+        if out.is_empty() {
+            // As measured with 0.9.4: multipathd's word for an answer without text.
+            out.push_str("ok\n");
         }
         CommandOutput::with_stdout(out)
     }

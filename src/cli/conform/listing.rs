@@ -64,15 +64,17 @@ fn step_line(step: &Step) -> Option<String> {
     let act = |act: &Act| format!("{act:?}");
     match step {
         Step::Attach(volumes) => Some(format!("attach {volumes:?}")),
+        Step::AttachToOther(n) => Some(format!("attach [{n}] to another guest")),
         Step::Do(a) => Some(act(a)),
         Step::At(operation, nth, when, a) => {
             Some(format!("{} {when:?} call {nth} of {operation}", act(a)))
         }
         Step::Fault(text) => Some(format!("fault {text}")),
         Step::Detach(volumes) => Some(format!("detach {volumes:?}")),
+        Step::DetachFor(volumes, s) => Some(format!("detach {volumes:?}, for {s} s at most")),
         Step::DetachTwice(n, ms) => Some(format!("detach [{n}], again after {ms} ms")),
         Step::Until(seconds, _) => Some(format!("wait up to {seconds} s")),
-        Step::Check(_) => None,
+        Step::Check(_) | Step::Usual(_) => None,
     }
 }
 

@@ -50,12 +50,26 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "guest/unplug/second-request-while-pending",
-        title: "a second request while the guest still makes up its mind is no failure",
-        cites: &["nova bug 1882521", "QEMU: is already in the process of unplug"],
+        title: "a second request while the guest still makes up its mind: it lets go, now or before the next DELETE",
+        cites: &[
+            "nova bug 1882521",
+            "QEMU: is already in the process of unplug",
+            "QEMU: guest is busy (power indicator blinking)",
+        ],
         machine: Machine::Q35Native,
         attempts: Some(3),
         timeout_s: Some(1),
-        steps: detached!(),
+        steps: &[
+            Step::Attach(&[1]),
+            Step::Detach(&[1]),
+            Step::Check(&[Check::Answered(202), Check::AllOrNone(1)]),
+            // A guest that blinks for more than QEMU's five seconds is busy, and nova rolls back.
+            Step::Usual(&[Check::ActionSucceeded(true), Check::Volume(1, "available")]),
+            Step::Until(30, &[Check::Live(1, false)]),
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
         ..ONE_PATH
     },
     Case {

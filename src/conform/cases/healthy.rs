@@ -37,6 +37,8 @@ const SIMPLE_TWO_PATHS: &[Step] = &[
     NOTHING_LEFT,
 ];
 
+const SIXTEEN: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
 const CITES: &[&str] =
     &["nova ComputeManager._detach_volume", "os-brick ISCSIConnector.disconnect_volume"];
 
@@ -129,6 +131,22 @@ pub(super) const CASES: &[Case] = &[
             Step::Detach(&[1, 2, 3, 4, 5, 6, 7, 8]),
             Step::Check(&[Check::Answered(202)]),
             gone!(1, 2, 3, 4, 5, 6, 7, 8),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "detach/healthy/sixteen-in-parallel",
+        title: "sixteen disks of one guest are detached at the same time",
+        cites: &["os-brick bug 1947370", "nova bug 1662483"],
+        machine: Machine::Pc,
+        needs: &[Need::LocalTarget],
+        deadline_s: 240,
+        steps: &[
+            Step::Attach(SIXTEEN),
+            Step::Detach(SIXTEEN),
+            Step::Check(&[Check::Answered(202)]),
+            gone!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
             NOTHING_LEFT,
         ],
         ..ONE_PATH

@@ -32,6 +32,19 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
+        id: "host/device/logical-volume",
+        title: "a logical volume on the disk is active on the host: what was synced is on the target, and the disk goes",
+        cites: &[
+            "os-brick LinuxSCSI.find_sysfs_multipath_dm",
+            "os-brick LinuxSCSI.remove_connection",
+        ],
+        needs: &[Need::LocalTarget],
+        steps: detached!(
+            Step::Do(Act::MapOn(1)); Check::DataIntact(1)
+        ),
+        ..ONE_PATH
+    },
+    Case {
         id: "host/data/acknowledged-write",
         title: "what the guest was told is durable is on the target after the detach",
         cites: &["castoff property S05", "virtio 1.2 section 5.2.6.2"],
@@ -54,6 +67,32 @@ pub(super) const CASES: &[Case] = &[
                 Check::Session(true),
                 Check::Device(2, true),
                 Check::Volume(2, "in-use"),
+            ]),
+            Step::Detach(&[2]),
+            ACCEPTED,
+            gone!(2),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
+        id: "host/scsi/lun-reused",
+        title: "the LUN's number is another volume's by now: its data stays as it is",
+        cites: &["castoff property S04", "os-brick bug 1897787"],
+        needs: &[Need::LocalTarget],
+        steps: &[
+            Step::Attach(&[1, 2]),
+            Step::Do(Act::GuestWrites(2)),
+            Step::Do(Act::ReuseLun { of: 1, by: 2 }),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            Step::Check(&[
+                Check::Session(true),
+                Check::Volume(2, "in-use"),
+                Check::Live(2, true),
+                Check::GuestReads(2),
+                Check::DataIntact(2),
             ]),
             Step::Detach(&[2]),
             ACCEPTED,

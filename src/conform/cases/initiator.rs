@@ -54,6 +54,37 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
+        id: "initiator/logout/other-guest",
+        title: "the session stays as long as another guest of the host uses another LUN of it",
+        cites: &["os-brick ISCSIConnector._cleanup_connection", "castoff property S07"],
+        needs: &[Need::LocalTarget],
+        deadline_s: 120,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::AttachToOther(2),
+            Step::Do(Act::GuestWrites(2)),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            Step::Check(&[
+                Check::Called("iscsi::Logout", 0),
+                Check::Session(true),
+                Check::Volume(2, "in-use"),
+                Check::Bdm(2, true),
+                Check::Device(2, true),
+                Check::GuestReads(2),
+                Check::DataIntact(2),
+            ]),
+            // Nobody in it lets go, so it goes first.
+            Step::Do(Act::EndOther),
+            Step::Detach(&[2]),
+            ACCEPTED,
+            gone!(2),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
         id: "initiator/logout/other-map-in-use",
         title: "with two paths: both sessions stay as long as another map needs them",
         cites: &["os-brick ISCSIConnector._get_connection_devices"],

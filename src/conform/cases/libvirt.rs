@@ -17,8 +17,8 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "libvirt/daemon/killed-during-request-hardened",
-        title: "libvirtd dies while it works on the request: the guest's word decides, not the error",
-        cites: &["castoff property S14"],
+        title: "libvirtd dies while it works on the request: the guest's word decides, now or at the next DELETE",
+        cites: &["castoff property S14", "QEMU: guest is busy (power indicator blinking)"],
         policy: "hardened",
         machine: Machine::Q35Native,
         needs: &[Need::DaemonsOfOurs],
@@ -27,7 +27,11 @@ pub(super) const CASES: &[Case] = &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::During(1_000), Act::RestartLibvirtd),
             Step::Detach(&[1]),
-            Step::Check(&[Check::Answered(202)]),
+            Step::Check(&[Check::Answered(202), Check::AllOrNone(1), Check::ConfigAgrees(1)]),
+            // A guest that is slow to let go is too busy for a second request, which fails.
+            Step::Usual(&[Check::Volume(1, "available")]),
+            Step::Until(30, &[Check::Live(1, false)]),
+            Step::Detach(&[1]),
             gone!(1),
             NOTHING_LEFT,
         ],
@@ -67,9 +71,18 @@ pub(super) const CASES: &[Case] = &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::Before, Act::KillQemu),
             Step::Detach(&[1]),
-            Step::Check(&[Check::Answered(202), Check::Live(1, false), Check::AllOrNone(1)]),
+            Step::Check(&[
+                Check::Answered(202),
+                Check::Live(1, false),
+                Check::AllOrNone(1),
+                Check::ConfigAgrees(1),
+            ]),
+            Step::Usual(&[
+                Check::Volume(1, "available"),
+                Check::Device(1, false),
+                Check::Session(false),
+            ]),
         ],
-        usual: &[Check::Volume(1, "available"), Check::Device(1, false), Check::Session(false)],
         ..ONE_PATH
     },
 ];

@@ -92,6 +92,34 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
+        id: "target/killed/for-good-hardened",
+        title: "the target is dead: the volume is nobody else's until it is back, and then goes by itself",
+        cites: &["os-brick LinuxSCSI.flush_device_io", "castoff property L2"],
+        policy: "hardened",
+        needs: &[Need::LocalTarget],
+        deadline_s: 240,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::At(REQUEST, 2, When::Before, Act::KillTarget),
+            Step::DetachFor(&[1], 40),
+            Step::Check(&[
+                Check::Answered(202),
+                Check::Volume(1, "detaching"),
+                Check::Bdm(1, true),
+                Check::Attachment(1, true),
+                Check::Device(1, true),
+            ]),
+            Step::Do(Act::StartTarget),
+            Step::Until(
+                90,
+                &[Check::Volume(1, "available"), Check::Bdm(1, false), Check::Session(false)],
+            ),
+            gone!(1),
+            NOTHING_LEFT,
+        ],
+        ..ONE_PATH
+    },
+    Case {
         id: "path/unreachable/before-flush",
         title: "the only portal cannot be reached any more: nothing is left once the timeouts are over",
         cites: &[

@@ -3,7 +3,7 @@
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::novadb::EventResult;
 use castoff_ports::trace::Event;
-use castoff_ports::{RequestId, VolumeId};
+use castoff_ports::{InstanceId, RequestId, VolumeId};
 
 use super::Play;
 
@@ -25,6 +25,11 @@ impl Play<'_> {
     /// The volume's id.
     pub(in crate::conform) fn volume(&self, n: u8) -> VolumeId {
         self.stage.volume(n)
+    }
+
+    /// The server that it is attached to.
+    pub(in crate::conform) fn server(&self, n: u8) -> InstanceId {
+        if self.stage.is_others(n) { self.stage.other_id() } else { self.instance.clone() }
     }
 
     /// The case's volumes.

@@ -65,8 +65,12 @@ impl Names {
 
     fn word(&mut self, before: &str, word: &str) -> String {
         let number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-        if number && COUNTED.contains(&before) {
+        // iscsiadm writes some portals as `10.0.0.1,3260`.
+        if number && (COUNTED.contains(&before) || kind(before) == Some("portal")) {
             return "#".to_owned();
+        }
+        if before == "-f" {
+            return self.map(word);
         }
         if BEFORE_HOST.contains(&before) {
             return "<host>".to_owned();
@@ -77,6 +81,11 @@ impl Names {
         // Only a path has parts; the target in a by-path link is part of the link's own name.
         let parts: Vec<String> = word.split('/').map(|part| self.part(part)).collect();
         parts.join("/")
+    }
+
+    /// The name of a map: `mpatha`, or a WWID where multipath.conf wants no friendly names.
+    pub(super) fn map(&mut self, name: &str) -> String {
+        self.name("map", name)
     }
 
     fn part(&mut self, part: &str) -> String {
@@ -151,6 +160,11 @@ mod tests {
                 "exit 0: Logout of [sid: 1, target: iqn.2010-10.org.openstack:volume-30d72547-9316-4c2a-84c9-6ebc30912e01, portal: 10.0.0.1,3260] successful.",
                 "exit 0: Logout of [sid: 7, target: iqn.2026-11.org.castoff:lab, portal: 127.0.0.1,3260] successful.",
             ),
+            (
+                "exit 0: Logging out of session [sid: 1, target: iqn.a, portal: 10.0.0.1,3260]",
+                "exit 0: Logging out of session [sid: 2, target: iqn.b, portal: 127.0.77.1,33260]",
+            ),
+            ("multipath -f mpatha: exit 0", "multipath -f 3600ca57000000001: exit 0"),
             (
                 "tee -a /sys/block/sdb/device/delete <<< 1",
                 "tee -a /sys/block/sda/device/delete <<< 1",
