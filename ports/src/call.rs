@@ -140,6 +140,9 @@ pub trait Binding {
     /// Something happens to the systems outside. A binding to real systems does nothing of the
     /// kind by itself.
     fn environment(&self, _event: EnvironmentEvent) {}
+
+    /// A fault lasts until then: before, a simulation does not take stillness for the end.
+    fn lasts_until(&self, _at: SimTime) {}
 }
 
 /// A caller's handle on the outside: a binding and who is calling.

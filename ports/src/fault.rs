@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{LocalBoxFuture, pending};
 
 use crate::iscsi::CommandOutput;
-use crate::plan::{EnvironmentEvent, Fault, FaultKind, Plan};
+use crate::plan::{CONNECT_TIMEOUT, EnvironmentEvent, Fault, FaultKind, Plan};
 use crate::trace::{Event, Note, Trace, What};
 use crate::{
     Binding, Call, CallCx, Failure, Process, Refusal, Reply, RequestId, SimTime, host, iscsi, rpc,
@@ -57,6 +57,8 @@ struct State {
     struck: Vec<Fault>,
     passed: Option<Vec<Passed>>,
     healed: bool,
+    /// Who is cut off from which system, and until when.
+    cuts: Vec<(Process, &'static str, SimTime)>,
     /// Only of calls at which a fault waits, unless all are written down.
     counts: BTreeMap<Point, u32>,
 }
@@ -122,6 +124,28 @@ impl FaultLayer {
         state.waiting.clear();
         state.healed = true;
         state.counts.clear();
+        state.cuts.clear();
+    }
+
+    /// Until when this call's way is cut.
+    fn cut(&self, cx: &CallCx, call: &Call) -> Option<SimTime> {
+        let state = self.state.borrow();
+        let of = |(process, system, _): &&(Process, &'static str, SimTime)| {
+            *process == cx.process && *system == call.system()
+        };
+        let until = state.cuts.iter().filter(of).map(|(.., until)| *until).max()?;
+        (until > self.inner.now()).then_some(until)
+    }
+
+    /// A call whose way is cut: it goes through if that ends while it still tries to connect.
+    async fn connect(&self, cx: &CallCx, call: Call, until: SimTime) -> Result<Reply, Failure> {
+        let left = until.since(self.inner.now());
+        self.sleep(cx, left.min(CONNECT_TIMEOUT)).await;
+        // The faults may have stopped meanwhile, or another have struck.
+        match self.cut(cx, &call) {
+            None => self.inner.call(cx, call).await,
+            Some(_) => Err(Failure::Unreachable { system: call.system().to_owned() }),
+        }
     }
 
     fn due(&self, cx: &CallCx, call: &Call) -> Option<FaultKind> {
@@ -189,6 +213,12 @@ impl FaultLayer {
                 Err(Failure::NoReply { system })
             }
             FaultKind::Unreachable => Err(Failure::Unreachable { system }),
+            FaultKind::CutOff { ms } => {
+                let until = self.inner.now() + Duration::from_millis(ms);
+                self.state.borrow_mut().cuts.push((cx.process, call.system(), until));
+                self.inner.lasts_until(until);
+                self.connect(cx, call, until).await
+            }
             FaultKind::Lost => match call {
                 Call::Rpc(rpc::Call::Cast(_)) => Ok(Reply::Rpc(rpc::Reply::Cast(()))),
                 _ => Err(Failure::Unreachable { system }),
@@ -258,7 +288,10 @@ impl Binding for FaultLayer {
         call: Call,
     ) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
         match self.due(cx, &call) {
-            None => self.inner.call(cx, call),
+            None => match self.cut(cx, &call) {
+                None => self.inner.call(cx, call),
+                Some(until) => Box::pin(self.connect(cx, call, until)),
+            },
             Some(kind) => Box::pin(self.strike(cx, call, kind)),
         }
     }
@@ -273,5 +306,8 @@ impl Binding for FaultLayer {
     }
     fn environment(&self, event: EnvironmentEvent) {
         self.inner.environment(event);
+    }
+    fn lasts_until(&self, at: SimTime) {
+        self.inner.lasts_until(at);
     }
 }

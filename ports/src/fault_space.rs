@@ -15,6 +15,11 @@ pub const RESTART_MS: u64 = 36_000;
 /// How late a late message is, in milliseconds: longer than every wait of a healthy detach.
 pub const LATE_MS: u64 = 120_000;
 
+/// How long a partition lasts, in milliseconds: longer than a request tries anything.
+pub const CUT_OFF_MS: u64 = 600_000;
+
+const CUT_OFF: FaultKind = FaultKind::CutOff { ms: CUT_OFF_MS };
+
 /// The status and wait of a service behind a gateway: HAProxy's 504 after 60 s.
 const GATEWAY_TIMEOUT: FaultKind = FaultKind::Timeout { status: 504, after_ms: 60_000 };
 
@@ -50,10 +55,11 @@ pub fn kinds_for(operation: &str) -> Vec<FaultKind> {
     let system = operation.split("::").next().unwrap_or_default();
     match system {
         "keystone" | "cinder" if only_reads(operation) => {
-            vec![FaultKind::Unreachable, FaultKind::HttpError { status: 500 }]
+            vec![FaultKind::Unreachable, CUT_OFF, FaultKind::HttpError { status: 500 }]
         }
         "keystone" | "cinder" => vec![
             FaultKind::Unreachable,
+            CUT_OFF,
             FaultKind::HttpError { status: 500 },
             FaultKind::ReplyLost,
             FaultKind::Timeout { status: 500, after_ms: 60_000 },
@@ -67,12 +73,15 @@ pub fn kinds_for(operation: &str) -> Vec<FaultKind> {
         ],
         "rpc" if operation == "rpc::Cast" => vec![
             FaultKind::Unreachable,
+            CUT_OFF,
             FaultKind::Lost,
             FaultKind::Duplicate { after_ms: 1_000 },
             FaultKind::Delay { ms: LATE_MS },
         ],
-        "novadb" | "libvirt" if only_reads(operation) => vec![FaultKind::Unreachable],
-        "rpc" | "novadb" | "libvirt" => vec![FaultKind::Unreachable, FaultKind::ReplyLost],
+        "novadb" if only_reads(operation) => vec![FaultKind::Unreachable, CUT_OFF],
+        "rpc" | "novadb" => vec![FaultKind::Unreachable, CUT_OFF, FaultKind::ReplyLost],
+        "libvirt" if only_reads(operation) => vec![FaultKind::Unreachable],
+        "libvirt" => vec![FaultKind::Unreachable, FaultKind::ReplyLost],
         "iscsi" => vec![FaultKind::CommandFails { exit: 1 }],
         // A file system that is full or read-only (EIO, ENOSPC); a write may have happened.
         "host" if operation == "host::JournalRead" => vec![FaultKind::Unreachable],

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Process, RequestId};
 
+/// How long a connection is tried for: six retransmissions of a SYN (tcp_syn_retries, tcp(7)).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(127);
+
 /// The place where a fault strikes: the n-th time that a process calls an operation for a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +48,14 @@ pub enum FaultKind {
     Hangs,
     /// L: the request never arrives; no effect.
     Unreachable,
+    /// L: the calling process loses its way to this system for so long, this call included, whatever
+    /// it calls it for: what is sent vanishes without a word (a partition). A call that the end of
+    /// it finds waiting goes through; one that has waited for [`CONNECT_TIMEOUT`] fails, without
+    /// effect.
+    CutOff {
+        /// For how long.
+        ms: u64,
+    },
     /// L: the message is accepted and then lost: the caller sees success, nothing happens.
     Lost,
     /// T: the effect happens, the connection breaks before the reply.
@@ -136,6 +147,7 @@ impl FaultKind {
             FaultKind::CommandFails { .. } => "command-fails",
             FaultKind::Hangs => "hangs",
             FaultKind::Unreachable => "unreachable",
+            FaultKind::CutOff { .. } => "cut-off",
             FaultKind::Lost => "lost",
             FaultKind::ReplyLost => "reply-lost",
             FaultKind::Timeout { .. } => "timeout",

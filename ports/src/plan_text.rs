@@ -27,9 +27,9 @@ impl fmt::Display for FaultKind {
             FaultKind::HttpError { status } => write!(f, "{name}={status}"),
             FaultKind::CommandFails { exit } => write!(f, "{name}={exit}"),
             FaultKind::Timeout { status, after_ms } => write!(f, "{name}={status},{after_ms}"),
-            FaultKind::Delay { ms } | FaultKind::Duplicate { after_ms: ms } => {
-                write!(f, "{name}={ms}")
-            }
+            FaultKind::Delay { ms }
+            | FaultKind::CutOff { ms }
+            | FaultKind::Duplicate { after_ms: ms } => write!(f, "{name}={ms}"),
             FaultKind::CrashBefore { restart_after_ms: Some(ms) }
             | FaultKind::CrashAfter { restart_after_ms: Some(ms) } => write!(f, "{name}={ms}"),
             FaultKind::CrashBefore { restart_after_ms: None }
@@ -45,11 +45,12 @@ impl fmt::Display for FaultKind {
 
 impl FaultKind {
     /// Every kind as it is written, with what it does.
-    pub const DESCRIBED: [(&str, &str); 15] = [
+    pub const DESCRIBED: [(&str, &str); 16] = [
         ("http-error=STATUS", "an HTTP service answers with this status at once; no effect"),
         ("command-fails=EXIT", "a command fails with this exit code; no effect"),
         ("hangs", "a command never ends: its caller waits as long as it cares to; no effect"),
         ("unreachable", "the request never arrives; no effect"),
+        ("cut-off=MS", "nothing that the caller sends to this system arrives, from here on for MS"),
         ("lost", "a cast is accepted and then lost: the caller sees success, nothing happens"),
         ("reply-lost", "the effect happens, the connection breaks before the reply"),
         ("timeout=STATUS[,MS]", "the effect happens, the caller is told 500 or 504 after MS"),
@@ -143,6 +144,7 @@ impl FromStr for FaultKind {
                 (FaultKind::Timeout { status: status()?, after_ms }, 2)
             }
             "delay" => (FaultKind::Delay { ms: ms(0).ok_or_else(wrong)?? }, 1),
+            "cut-off" => (FaultKind::CutOff { ms: ms(0).ok_or_else(wrong)?? }, 1),
             "duplicate" => (FaultKind::Duplicate { after_ms: ms(0).unwrap_or(Ok(0))? }, 1),
             "crash-before" => (FaultKind::CrashBefore { restart_after_ms: ms(0).transpose()? }, 1),
             "crash-after" => (FaultKind::CrashAfter { restart_after_ms: ms(0).transpose()? }, 1),

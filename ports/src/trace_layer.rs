@@ -69,6 +69,9 @@ impl Binding for TraceLayer {
     fn environment(&self, event: EnvironmentEvent) {
         self.inner.environment(event);
     }
+    fn lasts_until(&self, at: SimTime) {
+        self.inner.lasts_until(at);
+    }
 }
 
 fn command(out: &CommandOutput) -> String {

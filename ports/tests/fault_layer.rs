@@ -224,3 +224,29 @@ fn healing_forgets_what_was_counted() {
     assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
     assert!(matches!(rig.begin(1), Poll::Ready(Err(_))));
 }
+
+#[test]
+fn who_is_cut_off_reaches_the_system_again_after_the_time_of_the_plan() {
+    let rig = rig(BEGIN, 1, FaultKind::CutOff { ms: 200_000 });
+    assert!(matches!(rig.begin(1), Poll::Ready(Err(Failure::Unreachable { .. }))));
+    assert_eq!(rig.inner.now.get(), 127_000_000, "so long a connection is tried for");
+    let api = rig.port(Process::NovaApi, 1);
+    let other = poll(api.call(cinder::BeginDetaching { volume_id: "v1".into() }));
+    assert_eq!(other, Poll::Ready(Ok(())), "another process has a way of its own");
+    let port = rig.port(Process::NovaCompute, 1);
+    let flush = port.call(host::FlushBufs { device: "sdb".into() });
+    assert!(matches!(poll(flush), Poll::Ready(Ok(_))), "so has another system");
+    assert_eq!(rig.begin(2), Poll::Ready(Ok(())), "every request, and it waits for the way");
+    assert_eq!(rig.inner.now.get(), 200_000_000);
+    assert_eq!(rig.begin(3), Poll::Ready(Ok(())));
+    assert_eq!((rig.inner.now.get(), rig.layer.struck().len()), (200_000_000, 1));
+}
+
+#[test]
+fn a_way_that_was_cut_is_back_when_the_faults_stop() {
+    let rig = rig(BEGIN, 1, FaultKind::CutOff { ms: 600_000 });
+    assert!(matches!(rig.begin(1), Poll::Ready(Err(Failure::Unreachable { .. }))));
+    rig.layer.heal();
+    assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
+    assert_eq!(rig.inner.now.get(), 127_000_000);
+}

@@ -126,6 +126,11 @@ enum FaultKind {
     Hangs,
     /// The request never arrives; no effect.
     Unreachable,
+    /// Nothing that the caller sends to this system arrives, from here on for so long.
+    CutOff {
+        /// For how long.
+        ms: u64,
+    },
     /// A cast is accepted and then lost: the caller sees success, nothing happens.
     Lost,
     /// The effect happens, the connection breaks before the reply.

@@ -96,6 +96,7 @@ fn kinds() -> Vec<FaultKind> {
         FaultKind::CommandFails { exit: 21 },
         FaultKind::Hangs,
         FaultKind::Unreachable,
+        FaultKind::CutOff { ms: 600_000 },
         FaultKind::Lost,
         FaultKind::ReplyLost,
         FaultKind::Timeout { status: 504, after_ms: 60_000 },
@@ -111,6 +112,7 @@ fn kinds() -> Vec<FaultKind> {
             | FaultKind::CommandFails { .. }
             | FaultKind::Hangs
             | FaultKind::Unreachable
+            | FaultKind::CutOff { .. }
             | FaultKind::Lost
             | FaultKind::ReplyLost
             | FaultKind::Timeout { .. }

@@ -144,4 +144,7 @@ impl Binding for ActLayer {
         self.state.borrow_mut().events.extend_from_slice(Act::of(event));
         self.inner.environment(event);
     }
+    fn lasts_until(&self, at: SimTime) {
+        self.inner.lasts_until(at);
+    }
 }

@@ -63,13 +63,18 @@ async fn take_back(
     instance: &InstanceId,
     error: NovaError,
 ) -> NovaError {
-    if cx.policy().detach_intent {
-        match volume_api::roll_detaching(cx, &volume.id).await {
-            Ok(()) => {
-                intent::clear(cx, Task::Detach, instance, &volume.id, cx.port.cx.request).await
-            }
-            Err(e) => cx.warning(format!("Volume {} stays detaching: failed to {e}", volume.id)),
-        }
+    if !cx.policy().detach_intent {
+        return error;
+    }
+    // What took long to fail may have been taken up meanwhile, and is then another's to roll back.
+    let rolled = match intent::stands(cx, Task::Detach, instance, &volume.id).await {
+        Ok(true) => volume_api::roll_detaching(cx, &volume.id).await,
+        Ok(false) => return error,
+        Err(e) => Err(e),
+    };
+    match rolled {
+        Ok(()) => intent::clear(cx, Task::Detach, instance, &volume.id, cx.port.cx.request).await,
+        Err(e) => cx.warning(format!("Volume {} stays detaching: failed to {e}", volume.id)),
     }
     error
 }

@@ -92,7 +92,9 @@ impl Problems {
             FaultKind::Duplicate { after_ms } => {
                 self.time(place.then("strike").then("after_ms"), after_ms);
             }
-            FaultKind::Delay { ms } => self.time(place.then("strike").then("ms"), ms),
+            FaultKind::Delay { ms } | FaultKind::CutOff { ms } => {
+                self.time(place.then("strike").then("ms"), ms)
+            }
             FaultKind::CrashBefore { restart_after_ms }
             | FaultKind::CrashAfter { restart_after_ms } => {
                 let place = place.then("strike").then("restart_after_ms");
@@ -137,6 +139,10 @@ fn refused_by(kind: &FaultKind, operation: &str) -> Option<&'static str> {
         }
         FaultKind::CommandFails { .. } | FaultKind::Hangs => (!matches!(system, "iscsi" | "host"))
             .then_some("a command of the compute host: iscsi or host"),
+        FaultKind::CutOff { .. } => {
+            (!matches!(system, "keystone" | "nova" | "cinder" | "novadb" | "rpc"))
+                .then_some("an operation over the network: keystone, nova, cinder, novadb or rpc")
+        }
         FaultKind::Lost => (operation != "rpc::Cast")
             .then_some("rpc::Cast, the one message without a reply; others are \"unreachable\""),
         // Time passes for everybody, and everybody can die.

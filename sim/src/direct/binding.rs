@@ -60,6 +60,9 @@ impl Binding for Base {
         self.0.world.borrow_mut().environment(self.0.now(), event);
         self.0.settle();
     }
+    fn lasts_until(&self, at: SimTime) {
+        self.0.lasts_until(at);
+    }
 }
 
 /// The pipeline's long-lived processes.

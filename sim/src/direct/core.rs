@@ -57,6 +57,8 @@ enum Event {
     ServiceDown(u32),
     /// The periodic task of this incarnation of nova-compute is due.
     Pass(u32),
+    /// A fault that lasts is over.
+    Over,
 }
 
 /// What takes effect when the schedule says so.

@@ -102,4 +102,7 @@ impl Binding for NetBinding {
         self.shared.world.borrow_mut().environment(self.shared.now(), event);
         self.shared.settle();
     }
+    fn lasts_until(&self, at: SimTime) {
+        self.shared.lasts_until(at);
+    }
 }

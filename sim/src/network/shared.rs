@@ -49,6 +49,8 @@ pub(super) struct Shared {
     layered: RefCell<Option<Rc<dyn Binding>>>,
     /// Passes of nova-compute's periodic task so far.
     passes: Cell<u64>,
+    /// A fault lasts until then.
+    lasts_until: Cell<SimTime>,
 }
 
 /// While it lives, the run is not quiet.
@@ -90,6 +92,7 @@ impl Shared {
             processes: [fresh(), fresh(), fresh()],
             layered: RefCell::new(None),
             passes: Cell::new(0),
+            lasts_until: Cell::new(start),
             conf,
         })
     }
@@ -121,6 +124,7 @@ impl Shared {
         let world = self.world.borrow();
         let queued = world.broker.queued() > 0 && !self.is_dead(Process::NovaCompute);
         self.working.get() == 0
+            && self.lasts_until.get() <= self.now.get()
             && !queued
             && world.next_timer().is_none()
             && self.client.borrow().is_empty()
@@ -129,6 +133,10 @@ impl Shared {
     /// How often nova-compute looks after unfinished detaches; none under most policies.
     pub(super) fn period(&self) -> Option<Duration> {
         self.conf.policy.reconcile_period_s.map(|s| Duration::from_secs(s.into()))
+    }
+
+    pub(super) fn lasts_until(&self, at: SimTime) {
+        self.lasts_until.set(self.lasts_until.get().max(at));
     }
 
     pub(super) fn passed(&self) {

@@ -152,7 +152,12 @@ pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
     let asked = |request: RequestId| !watched.iter().any(|w| w.request == request);
     let there = |f: &Fault, request: RequestId| {
         f.at.request == Some(request)
-            || matches!(f.strike, FaultKind::CrashBefore { .. } | FaultKind::CrashAfter { .. })
+            || matches!(
+                f.strike,
+                FaultKind::CrashBefore { .. }
+                    | FaultKind::CrashAfter { .. }
+                    | FaultKind::CutOff { .. }
+            )
     };
     checker
         .history

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use castoff_ports::Process;
+use castoff_ports::{Process, SimTime};
 
 use super::{Core, Event};
 use crate::standing::standing;
@@ -54,6 +54,11 @@ impl Core {
     /// A new stretch of the run begins: what was quiet may not be so any more.
     pub(super) fn wake(&self) {
         self.periods.borrow_mut().idle = 0;
+    }
+
+    /// A run is not over before this: a fault lasts.
+    pub(in crate::direct) fn lasts_until(&self, at: SimTime) {
+        self.at(at, Event::Over);
     }
 
     /// Whether only timers of periodic tasks are left, and their passes change nothing. To be asked

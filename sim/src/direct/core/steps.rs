@@ -102,6 +102,7 @@ impl Core {
             Event::Restart(process) => self.restart(process),
             Event::ServiceDown(incarnation) => self.service_down(incarnation),
             Event::Pass(incarnation) => self.pass(incarnation),
+            Event::Over => {}
             Event::Deliver => {
                 let hooks = self.hooks.borrow().clone();
                 if let Some(hooks) = hooks {
