@@ -228,9 +228,14 @@ async fn once<O: Operation>(
     let auth = Auth { token: cx.port.cx.auth.token.clone(), service_token };
     let port = cx.port.with_auth(auth);
     let mut left = cx.policy().http_retries;
+    // By then the reconciler may have taken this request for dead, and its intent away.
+    let patience = cx.policy().reconcile_period_s.map(|s| Duration::from_secs(s.into()));
+    let began = cx.port.now();
     loop {
-        match port.call(request()).await {
-            Err(Failure::Unreachable { .. }) if left > 0 => {
+        let reply = port.call(request()).await;
+        let late = patience.is_some_and(|p| cx.port.now().since(began) >= p);
+        match reply {
+            Err(Failure::Unreachable { .. }) if left > 0 && !late => {
                 left -= 1;
                 cx.port.sleep(CONNECT_RETRY_DELAY).await?;
             }
