@@ -14,7 +14,7 @@ use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
-const SCENARIOS: [&str; 31] = [
+const SCENARIOS: [&str; 50] = [
     "healthy",
     "healthy-multipath",
     "multipath-one-portal",
@@ -46,6 +46,25 @@ const SCENARIOS: [&str; 31] = [
     "detach-from-shelved-server",
     "detach-after-unshelve",
     "detach-races-reset-status",
+    "guest-is-paused",
+    "qemu-aborts-a-repeated-unplug",
+    "libvirtd-lags-behind-qemu",
+    "detach-from-suspended-server",
+    "detach-of-root-disk",
+    "detach-after-attach",
+    "encrypted-volume-after-reboot",
+    "cached-writes",
+    "multipath-cached-writes",
+    "device-goes-late",
+    "multipath-switched-off",
+    "multipath-by-discovery",
+    "iscsiadm-complains",
+    "a-command-hangs",
+    "multipath-two-volumes",
+    "user-deletes-attachment",
+    "attach-of-error-volume",
+    "detach-of-volume-attached-while-shelved",
+    "detach-races-shelve",
 ];
 
 fn explored(policy: &str, scenario: &str) -> Explored {

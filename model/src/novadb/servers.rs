@@ -1,7 +1,7 @@
 //! Instances as nova-api writes and shows them: guarded updates, details, actions with events.
 
 use castoff_ports::nova::{ActionEvent, InstanceAction};
-use castoff_ports::novadb::{Instance, InstanceSave, ServerDetails, VmState};
+use castoff_ports::novadb::{Instance, InstanceSave, ServerDetails};
 use castoff_ports::{InstanceId, ProjectId, Refusal, SimTime};
 
 use super::{ActionRow, NovaDb};
@@ -70,9 +70,8 @@ impl NovaDb {
     }
 
     pub(super) fn by_project(&self, project: Option<&ProjectId>) -> Vec<Instance> {
-        let wanted = |i: &&Instance| {
-            i.vm_state != VmState::Deleted && project.is_none_or(|p| i.project_id == *p)
-        };
+        // Rows that are not marked as deleted, whatever their vm_state says.
+        let wanted = |i: &&Instance| project.is_none_or(|p| i.project_id == *p);
         self.instances.iter().filter(wanted).cloned().collect()
     }
 

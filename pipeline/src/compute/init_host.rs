@@ -6,7 +6,7 @@
 //! after this.
 
 use castoff_ports::novadb::{
-    BdmsByInstance, Instance, InstanceUpdate, InstancesByProject, VmState,
+    BdmsByInstance, Instance, InstanceDestroy, InstanceUpdate, InstancesByProject, VmState,
 };
 use castoff_ports::{Auth, Port};
 
@@ -46,7 +46,11 @@ enum Unfinished {
     Nothing,
     Building,
     Deleting,
-    Rebooting { hard: bool },
+    /// All but the row is gone.
+    PartiallyDeleted,
+    Rebooting {
+        hard: bool,
+    },
     Passing,
     PoweringOff,
     PoweringOn,
@@ -55,7 +59,8 @@ enum Unfinished {
 fn unfinished(server: &Instance) -> Unfinished {
     let task = server.task_state.as_deref();
     match (server.vm_state, task) {
-        (VmState::SoftDeleted | VmState::Deleted, _) => Unfinished::Nothing,
+        (VmState::SoftDeleted, _) => Unfinished::Nothing,
+        (VmState::Deleted, _) => Unfinished::PartiallyDeleted,
         (_, Some("deleting")) => Unfinished::Deleting,
         (VmState::Error, _) => Unfinished::Nothing,
         (VmState::Building, _)
@@ -93,6 +98,8 @@ async fn init_instance(cx: &Context<'_>, server: &Instance) -> Result<(), NovaEr
             Ok(())
         }
         Unfinished::Building => save(cx, uuid, InstanceUpdate::vm_state(VmState::Error)).await,
+        // `_complete_partial_deletion`.
+        Unfinished::PartiallyDeleted => Ok(cx.call(InstanceDestroy { uuid: uuid.clone() }).await?),
         Unfinished::Deleting => {
             cx.warning(format!("Service started deleting the instance {uuid} during the previous run, but did not finish. Restarting the deletion now."));
             let bdms = cx.call(BdmsByInstance { instance: uuid.clone() }).await?;
@@ -142,6 +149,8 @@ mod tests {
         for state in [VmState::Active, VmState::Error, VmState::Building] {
             assert_eq!(unfinished(&server(state, Some("deleting"))), Unfinished::Deleting);
         }
+        let gone = unfinished(&server(VmState::Deleted, Some("deleting")));
+        assert_eq!(gone, Unfinished::PartiallyDeleted);
         let rebooting = server(VmState::Error, Some("reboot_started"));
         assert_eq!(unfinished(&rebooting), Unfinished::Nothing);
     }

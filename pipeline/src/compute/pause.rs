@@ -131,11 +131,16 @@ async fn do_change(
     let Err(failure) = change.ask(cx, instance).await else {
         return changed(cx, instance, change).await;
     };
-    // What was not answered may have been done: the task_state stands until somebody has looked.
-    let is_known = matches!(failure, Failure::Refused(_));
-    if is_known || !cx.policy().power_resumes {
+    if !cx.policy().power_resumes {
         give_up(cx, instance).await;
+    } else if matches!(failure, Failure::Refused(_)) {
+        // Another copy of the message may have done it, and not have come to the row.
+        match change.left(power(cx, instance).await?) {
+            Left::Nothing => return changed(cx, instance, change).await,
+            Left::All | Left::Hopeless => give_up(cx, instance).await,
+        }
     }
+    // What was not answered may have been done: the task_state stands until somebody has looked.
     Err(match failure {
         Failure::Refused(refusal) => NovaError::Libvirt(refusal),
         other => other.into(),
@@ -148,20 +153,24 @@ pub(super) async fn take_up(
     instance: &InstanceId,
     change: Change,
 ) -> Result<(), NovaError> {
-    let power = match cx.call(GetInfo { instance: instance.clone() }).await {
-        Ok(power) => power,
-        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => {
-            PowerState::Shutdown
-        }
-        Err(e) => return Err(e.into()),
-    };
-    match change.left(power) {
+    match change.left(power(cx, instance).await?) {
         Left::Nothing => changed(cx, instance, change).await,
         Left::All => do_change(cx, instance, change).await,
         Left::Hopeless => {
             give_up(cx, instance).await;
             Ok(())
         }
+    }
+}
+
+/// What the guest does; one that libvirt does not know is off.
+async fn power(cx: &Context<'_>, instance: &InstanceId) -> Result<PowerState, NovaError> {
+    match cx.call(GetInfo { instance: instance.clone() }).await {
+        Ok(power) => Ok(power),
+        Err(Failure::Refused(Refusal::Libvirt { code: error::NO_DOMAIN, .. })) => {
+            Ok(PowerState::Shutdown)
+        }
+        Err(e) => Err(e.into()),
     }
 }
 
