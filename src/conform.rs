@@ -9,6 +9,7 @@
 //! - `suite`: a run of cases; `capabilities`: which can be played on this host.
 //! - `play`: one case: attach, what happens to the host, detach, checks; `checks`.
 //! - `hybrid`, `cloud`: the control plane's models in front of the host.
+//! - `measure`: healthy detaches, timed, beside the bare commands (benches/real.rs).
 //! - `acts`, `stage`, `users`, `other`: what is done to the host, and at which operation of the pipeline.
 
 #[cfg(feature = "real")]
@@ -28,6 +29,8 @@ pub mod html;
 #[cfg(feature = "real")]
 mod hybrid;
 pub mod junit;
+#[cfg(feature = "real")]
+pub mod measure;
 #[cfg(feature = "real")]
 mod multipathd;
 #[cfg(feature = "real")]

@@ -12,7 +12,9 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::command;
+use castoff_ports::iscsi::CommandOutput;
+
+use crate::command::{self, NoExit};
 
 pub mod guest;
 pub mod ledger;
@@ -77,8 +79,18 @@ pub enum FixtureError {
 pub async fn sh<A: AsRef<OsStr>>(script: &str, args: &[A]) -> Result<String, FixtureError> {
     let fixed = [OsStr::new("-c"), OsStr::new(script), OsStr::new("sh")];
     let args = fixed.into_iter().chain(args.iter().map(AsRef::as_ref));
-    let failed = |exit, message| FixtureError::Command { what: script.to_owned(), exit, message };
-    match command::run("sh", args, None, LIMIT).await {
+    wrote(script, command::run("sh", args, None, LIMIT).await)
+}
+
+/// Runs one command, without a shell; answers what it wrote.
+pub async fn bare(program: &'static str, args: &[&str]) -> Result<String, FixtureError> {
+    let ended = command::run(program, args, None, LIMIT).await;
+    wrote(&format!("{program} {}", args.join(" ")), ended)
+}
+
+fn wrote(what: &str, ended: Result<CommandOutput, NoExit>) -> Result<String, FixtureError> {
+    let failed = |exit, message| FixtureError::Command { what: what.to_owned(), exit, message };
+    match ended {
         Ok(out) if out.exit == 0 => Ok(out.stdout),
         Ok(out) => Err(failed(out.exit, format!("{}{}", out.stdout, out.stderr).trim().to_owned())),
         Err(no_exit) => Err(failed(-1, format!("{no_exit:?}"))),

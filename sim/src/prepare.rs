@@ -66,6 +66,9 @@ pub enum PrepareError {
         /// Why.
         reason: String,
     },
+    /// The release's `timing` names no profile.
+    #[error("take the times of the release from its profile: {0}")]
+    Timing(String),
     /// The attach pipeline did not bring the volumes to where the scenario starts.
     #[error("the starting state was not reached: volume {volume} is {found}, needs to be {needed}")]
     NotReady {
@@ -85,6 +88,9 @@ impl PrepareError {
             PrepareError::Incompatible { policy, .. } => format!(
                 "leave --release away to run {policy} with its own; `castoff list policies` shows it"
             ),
+            PrepareError::Timing(_) => {
+                "`castoff calibrate FILE… --out PROFILE.toml` writes one".to_owned()
+            }
             PrepareError::NotReady { .. } => {
                 "volumes are attached by the policy's own attach, before any fault: look at what \
                  [[volume]], [storage] and [host] of the scenario ask of it"
@@ -113,7 +119,7 @@ pub struct Prepared {
     /// When a run starts.
     pub start: SimTime,
     /// The release's measured times.
-    pub profile: Option<&'static Profile>,
+    pub profile: Option<Rc<Profile>>,
     world: World,
 }
 
@@ -146,17 +152,8 @@ impl Prepared {
                 reason: reason.reason.to_owned(),
             });
         }
-        let profile = match &release.timing {
-            None => None,
-            Some(name) => Some(Profile::named(name).ok_or_else(|| PrepareError::Incompatible {
-                policy: policy.name.clone(),
-                release: release.name.clone(),
-                reason: format!(
-                    "there is no timing profile {name:?}; there are: {}",
-                    Profile::NAMES.join(", ")
-                ),
-            })?),
-        };
+        let profile = release.timing.as_deref().map(Profile::resolve).transpose();
+        let profile = profile.map_err(|e| PrepareError::Timing(e.to_string()))?;
         let project = ProjectId::new("demo");
         let mut conf = Conf::new(policy.clone(), compute_host());
         conf.iscsiadm_manual_scan = release.manual_scan;
@@ -208,7 +205,7 @@ impl Prepared {
             user: self.user.clone(),
             admin: self.admin.clone(),
             start: SimTime::ZERO,
-            profile: self.profile,
+            profile: self.profile.clone(),
             world: self.world.clone(),
         });
         let observer = Observer::new(Trace::off(), Checker::default());

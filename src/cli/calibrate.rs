@@ -1,4 +1,5 @@
-//! `castoff calibrate`: a timing profile of a host, from the results of detaches on it.
+//! `castoff calibrate`: a timing profile of a host, from the results of detaches on it, for
+//! `--release 2026.1+timing=PROFILE.toml`.
 
 use std::fs;
 use std::io::Write as _;

@@ -115,16 +115,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     tell: &RefCell<dyn FnMut(Progress<'_>)>,
 ) -> Result<(), ConformError> {
-    let missing = prerequisites::check().into_iter().filter(|p| p.required && !p.found);
-    let missing: Vec<String> =
-        missing.map(|p| format!("{} (looked at {}): {}", p.what, p.place, p.advice)).collect();
-    if !missing.is_empty() {
-        return Err(ConformError::Missing(missing.join("; ")));
-    }
-    let ledger = Rc::new(Ledger::open(&options.state_dir)?);
-    for left in ledger.left()? {
-        taken_away(sweep::sweep(&ledger, &left.run, options.may_kill_guest).await)?;
-    }
+    let ledger = opened(options).await?;
     let run = run_id()?;
     // What is played is dropped at the end of this block: no case goes on beside the sweep.
     let played = {
@@ -139,7 +130,22 @@ pub async fn run(
     played.and(swept)
 }
 
-fn taken_away(errors: Vec<FixtureError>) -> Result<(), ConformError> {
+/// Looks for what a run needs, takes the state directory, and sweeps what earlier runs left.
+pub(super) async fn opened(options: &Options) -> Result<Rc<Ledger>, ConformError> {
+    let missing = prerequisites::check().into_iter().filter(|p| p.required && !p.found);
+    let missing: Vec<String> =
+        missing.map(|p| format!("{} (looked at {}): {}", p.what, p.place, p.advice)).collect();
+    if !missing.is_empty() {
+        return Err(ConformError::Missing(missing.join("; ")));
+    }
+    let ledger = Rc::new(Ledger::open(&options.state_dir)?);
+    for left in ledger.left()? {
+        taken_away(sweep::sweep(&ledger, &left.run, options.may_kill_guest).await)?;
+    }
+    Ok(ledger)
+}
+
+pub(super) fn taken_away(errors: Vec<FixtureError>) -> Result<(), ConformError> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -148,7 +154,7 @@ fn taken_away(errors: Vec<FixtureError>) -> Result<(), ConformError> {
 }
 
 /// Four characters, new for every run: part of every name, and a group of the volumes' ids.
-fn run_id() -> Result<String, FixtureError> {
+pub(super) fn run_id() -> Result<String, FixtureError> {
     let path = "/proc/sys/kernel/random/uuid";
     let text = std::fs::read_to_string(path)
         .map_err(|e| FixtureError::File { path: path.to_owned(), message: e.to_string() })?;
@@ -178,9 +184,9 @@ async fn in_the_clear(
 }
 
 /// Makes what all cases share.
-async fn set(
+pub(super) async fn set(
     options: &Options,
-    cases: &[&'static Case],
+    cases: &[&Case],
     ledger: &Rc<Ledger>,
     run: &str,
 ) -> Result<Stage, ConformError> {
@@ -218,7 +224,7 @@ async fn set(
     Ok(Stage::new(run.to_owned(), ledger.clone(), guest, (iqn, portals, luns), may_kill))
 }
 
-fn most_volumes(cases: &[&'static Case]) -> u32 {
+fn most_volumes(cases: &[&Case]) -> u32 {
     u32::from(cases.iter().flat_map(|c| c.volumes()).max().unwrap_or(1))
 }
 

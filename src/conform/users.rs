@@ -7,7 +7,7 @@ use super::stage::{Stage, Written};
 
 impl Stage {
     /// The disk on the host: the map's where there are two paths.
-    async fn disk(&self, n: u8) -> Result<String, FixtureError> {
+    pub(super) async fn disk(&self, n: u8) -> Result<String, FixtureError> {
         let link =
             format!("/dev/disk/by-path/{}", by_path_name(&self.portals[0], &self.iqn, self.lun(n)));
         let script = "d=$(readlink -e \"$1\") || exit 1; h=$(ls \"/sys/block/${d##*/}/holders\" | head -n 1); echo \"/dev/${h:-${d##*/}}\"";

@@ -259,7 +259,7 @@ impl Direct {
         record: bool,
     ) -> Direct {
         let trace = observer.trace.clone();
-        let core = Core::new(world, observer, seed, start, prepared.profile);
+        let core = Core::new(world, observer, seed, start, prepared.profile.clone());
         let mut layered: Layered = Rc::new(Base(core.clone()));
         let mut faults = None;
         if record || !plan.is_empty() {

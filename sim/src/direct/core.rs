@@ -98,7 +98,7 @@ pub struct Core {
     calls: Cell<u64>,
     hooks: RefCell<Option<Rc<dyn Hooks>>>,
     periods: RefCell<Periods>,
-    profile: Option<&'static Profile>,
+    profile: Option<Rc<Profile>>,
 }
 
 /// What the executor asks the binding to do: run pipeline code for a call that needs it.
@@ -119,7 +119,7 @@ impl Core {
         observer: Observer,
         seed: u64,
         now: SimTime,
-        profile: Option<&'static Profile>,
+        profile: Option<Rc<Profile>>,
     ) -> Rc<Core> {
         Rc::new(Core {
             world: RefCell::new(world),
@@ -210,7 +210,7 @@ impl Core {
             // Its effect is a task that begins, which touches nothing before its own first call.
             _ if local && self.chooser.borrow().is_some() => Some(Duration::ZERO),
             _ if self.chooser.borrow().is_some() => None,
-            call => Some(self.draw(latency::under(self.profile, call).there)),
+            call => Some(self.draw(latency::under(self.profile.as_deref(), call).there)),
         };
         let id = self.open(Slot::new(cx.clone(), call));
         match after {
@@ -275,7 +275,7 @@ impl Core {
         else {
             return;
         };
-        let back = latency::under(self.profile, &call).back;
+        let back = latency::under(self.profile.as_deref(), &call).back;
         match &call {
             Call::Runtime(castoff_ports::runtime::Call::Sleep(_)) => {
                 let reply = Reply::Runtime(castoff_ports::runtime::Reply::Sleep(()));

@@ -1,9 +1,12 @@
 //! A host's own times: how long each operation took in so many detaches, as data.
 //!
-//! `castoff calibrate` writes such a file; one that is kept in `sim/profiles` has a name, and a
-//! release that names it (`--release 2026.1+timing=lab`) takes its times from it.
+//! `castoff calibrate` writes such a file; one that is kept in `sim/profiles` has a name. A release
+//! that names one of these, or a file (`--release 2026.1+timing=lab`, `…+timing=my-host.toml`), takes
+//! its times from it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +51,20 @@ pub enum ProfileError {
     /// It is no TOML of this form.
     #[error("{0}")]
     Form(#[from] toml::de::Error),
+    /// Neither a kept one nor a file.
+    #[error("there is no timing profile {name:?}; give a file (*.toml), or one of: {}", Profile::NAMES.join(", "))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: String,
+        /// errno's text.
+        message: String,
+    },
     /// Another version of the format.
     #[error("it is a profile of version {found}, this castoff reads {VERSION}")]
     Version {
@@ -87,6 +104,23 @@ impl Profile {
             "lab" => LAB.as_ref(),
             _ => None,
         }
+    }
+
+    /// The kept profile of this name, or the one in this file: a file's name has a `/` or ends with
+    /// `.toml`.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn resolve(name: &str) -> Result<Rc<Profile>, ProfileError> {
+        if let Some(kept) = Profile::named(name) {
+            return Ok(Rc::new(kept.clone()));
+        }
+        if !name.contains('/') && !name.ends_with(".toml") {
+            return Err(ProfileError::Unknown { name: name.to_owned() });
+        }
+        let text = fs::read_to_string(name)
+            .map_err(|e| ProfileError::File { path: name.to_owned(), message: e.to_string() })?;
+        Profile::parse(&text).map(Rc::new)
     }
 
     /// Reads a profile.
