@@ -114,7 +114,6 @@ fn options(domain: String) -> Options {
         machine: Machine::Q35,
         console: env::var_os("CASTOFF_LAB_CONSOLE").map(PathBuf::from),
         target: TargetOption::Local,
-        policy: None,
         settings: Settings::DEFAULTS,
         state_dir: PathBuf::from("/run/castoff-bench"),
         may_kill_guest: true,

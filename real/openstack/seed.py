@@ -108,8 +108,9 @@ def rows_of_nova(args, about, project, user):
                 mapping = dict(created_at=now, instance_uuid=uuid_of_server, cell_id=cell["id"],
                                project_id=project, user_id=user, queued_for_delete=False)
                 db.execute(api.InstanceMapping.__table__.insert().values(**mapping))
-                mapping = dict(created_at=now, host=args.host, cell_id=cell["id"])
-                db.execute(api.HostMapping.__table__.insert().values(**mapping))
+                hosts = api.HostMapping.__table__
+                if not db.execute(sqlalchemy.select(hosts).where(hosts.c.host == args.host)).first():
+                    db.execute(hosts.insert().values(created_at=now, host=args.host, cell_id=cell["id"]))
 
 
 def flavor():

@@ -155,7 +155,7 @@ impl Bed {
         case: &Case,
         detach: impl AsyncFnOnce(&Play<'_>) -> Result<Detach, MeasureError>,
     ) -> Result<Detach, MeasureError> {
-        let policy = self.options.policy.clone().or_else(|| Policy::named(POLICY));
+        let policy = Policy::named(POLICY);
         let policy = policy.unwrap_or_else(|| unreachable!("{POLICY} is a policy"));
         let daemon = Multipathd::up(&self.options, case, &self.stage).await?;
         self.stage.export(case).await?;
