@@ -195,10 +195,9 @@ impl Guard {
     /// A map by its name: every path of it must have come through a named target.
     fn map(&self, name: &str, sysfs: &Sysfs) -> Result<Presence, Failure> {
         match sysfs.dm_named(name) {
-            // Another kind of device-mapper device has no WWID and is none of ours.
-            Some(dm) if sysfs.dm_wwid(&dm).is_some() && !sysfs.slaves(&dm).is_empty() => {
-                self.device(&dm, sysfs)
-            }
+            // Another kind of device-mapper device over our disks too: os-brick takes it for a map,
+            // and multipath refuses it by itself.
+            Some(dm) if !sysfs.slaves(&dm).is_empty() => self.device(&dm, sysfs),
             Some(dm) => Err(refused(
                 format!("map {name} ({dm})"),
                 "no path shows through which target the map came",

@@ -114,6 +114,8 @@ pub enum Act {
     Mount(u8),
     /// The host activates a logical volume on the disk, writes a text to it, and syncs it.
     MapOn(u8),
+    /// The host deactivates it.
+    MapOff,
     /// The guest's QEMU writes 1 MiB to the disk and flushes, as a guest's driver asks it to.
     GuestWrites(u8),
     /// The guest's QEMU writes 64 MiB, each 8 MiB durable before the next.

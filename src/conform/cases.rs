@@ -93,6 +93,21 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn the_cases_that_are_compared_with_the_model_are_those_to_which_nothing_happens() {
+        let ids: Vec<&str> = all().filter(|c| c.is_healthy()).map(|c| c.id).collect();
+        let expected = [
+            "detach/healthy/one-path",
+            "detach/healthy/one-path-hardened",
+            "detach/healthy/one-path-pike",
+            "detach/healthy/two-paths",
+            "detach/healthy/two-paths-hardened",
+            "detach/healthy/q35-native",
+            "detach/healthy/pc",
+        ];
+        assert_eq!(ids, expected);
+    }
+
     /// What an act needs before it may be done to a host.
     fn needed(act: Act) -> &'static [Need] {
         match act {
@@ -106,6 +121,7 @@ mod tests {
             | Act::HoldOpen(_)
             | Act::Dirty(_)
             | Act::MapOn(_)
+            | Act::MapOff
             | Act::GuestWrites(_)
             | Act::GuestWritesMuch(_)
             | Act::Unmap(_)

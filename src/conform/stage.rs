@@ -162,6 +162,7 @@ impl Stage {
             }
             Act::Mount(n) => self.mount(n).await?,
             Act::MapOn(n) => self.map_on(n).await?,
+            Act::MapOff => sweep::unmap(&self.run).await?,
             Act::GuestWrites(n) => {
                 self.qemu_io(n, "write -P 0x5a 0 1M").await?;
                 self.qemu_io(n, "flush").await?;

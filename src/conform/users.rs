@@ -10,7 +10,8 @@ impl Stage {
     pub(super) async fn disk(&self, n: u8) -> Result<String, FixtureError> {
         let link =
             format!("/dev/disk/by-path/{}", by_path_name(&self.portals[0], &self.iqn, self.lun(n)));
-        let script = "d=$(readlink -e \"$1\") || exit 1; h=$(ls \"/sys/block/${d##*/}/holders\" | head -n 1); echo \"/dev/${h:-${d##*/}}\"";
+        // udev makes the link some time after the disk.
+        let script = "i=0; until d=$(readlink -e \"$1\"); do [ $i -lt 100 ] || exit 1; i=$((i + 1)); sleep 0.1; done; h=$(ls \"/sys/block/${d##*/}/holders\" | head -n 1); echo \"/dev/${h:-${d##*/}}\"";
         sh(script, &[link]).await.map(|s| s.trim().to_owned())
     }
 

@@ -199,7 +199,9 @@ fn a_map_is_removed_or_reloaded_only_when_every_path_of_it_is_ours() {
     machine.write("sys/block/dm-3/dm/name", "vg-root\n");
     machine.write("sys/block/dm-3/dm/uuid", "LVM-x\n");
     machine.write("sys/block/dm-3/slaves/sdb", "");
-    assert!(flush("vg-root").is_err(), "a logical volume is no multipath map");
+    assert_eq!(flush("vg-root"), Ok(Presence::Named), "multipath itself says that it is no map");
+    machine.write("sys/block/dm-3/slaves/sdc", "");
+    assert!(flush("vg-root").is_err(), "a logical volume of another's disk");
 }
 
 #[test]

@@ -120,14 +120,15 @@ pub(super) const CASES: &[Case] = &[
         needs: &[Need::LocalTarget, Need::GuestOfOurs, Need::Multipath],
         paths: Paths::Two,
         deadline_s: 180,
-        steps: written!(Step::At(FLUSH, 1, When::Before, Act::LosePortal(1))),
+        steps: written!(Step::At("host::MultipathFlush", 1, When::Before, Act::LosePortal(1))),
         ..WHILE_DETACHING
     },
     Case {
         id: "guest/data/written-by-native",
         title: "the same in a guest that lets go by the PCIe slot",
         machine: Machine::Q35Native,
-        timeout_s: Some(5),
+        // Its five seconds begin when it goes on, and a second request would find it busy.
+        timeout_s: Some(20),
         steps: written!(),
         ..WHILE_DETACHING
     },

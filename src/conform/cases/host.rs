@@ -33,15 +33,33 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "host/device/logical-volume",
-        title: "a logical volume on the disk is active on the host: what was synced is on the target, and the disk goes",
+        title: "the host has activated a logical volume on the disk: os-brick takes it for a multipath map and fails, until it is off",
         cites: &[
-            "os-brick LinuxSCSI.find_sysfs_multipath_dm",
-            "os-brick LinuxSCSI.remove_connection",
+            "os-brick LinuxSCSI.find_sysfs_multipath_dm looks for any dm-* holder",
+            "os-brick LinuxSCSI.flush_multipath_device",
         ],
         needs: &[Need::LocalTarget],
-        steps: detached!(
-            Step::Do(Act::MapOn(1)); Check::DataIntact(1)
-        ),
+        deadline_s: 150,
+        steps: &[
+            Step::Attach(&[1]),
+            Step::Do(Act::MapOn(1)),
+            Step::Detach(&[1]),
+            Step::Check(&[
+                Check::Answered(202),
+                Check::ActionSucceeded(false),
+                Check::AllOrNone(1),
+                Check::Volume(1, "in-use"),
+                Check::Live(1, false),
+                Check::Device(1, true),
+                Check::Session(true),
+            ]),
+            Step::Do(Act::MapOff),
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            NOTHING_LEFT,
+            Step::Check(&[Check::DataIntact(1)]),
+        ],
         ..ONE_PATH
     },
     Case {

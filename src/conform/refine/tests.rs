@@ -109,6 +109,24 @@ fn another_outcome_is_a_difference_and_a_known_one_has_its_reason() {
 }
 
 #[test]
+fn a_call_that_only_the_host_makes_has_its_reason_only_where_the_model_has_none() {
+    let step = |operation, asked: &str, answered: &str| Step {
+        operation,
+        asked: asked.to_owned(),
+        answered: answered.to_owned(),
+        took: Duration::ZERO,
+    };
+    let link = "realpath /dev/disk/by-path/<link1>";
+    let gone = step("host::RealPath", link, "/dev/disk/by-path/<link1>");
+    let there = step("host::RealPath", link, "/dev/<disk1>");
+    let pause = step("runtime::Sleep", "sleep 2 s", "slept");
+    let late = compare(&[there.clone(), pause, gone.clone()], &[gone.clone()], &Ranges::new());
+    assert_eq!((late.differences.len(), late.unexplained().count()), (2, 0), "{late:#?}");
+    let other = compare(&[there], &[gone], &Ranges::new());
+    assert_eq!(other.unexplained().count(), 1, "{other:#?}");
+}
+
+#[test]
 fn a_refusal_is_no_answer_with_the_same_words() {
     let model = traced("healthy", 0);
     let mut real = model.clone();
