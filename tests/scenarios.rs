@@ -75,4 +75,5 @@ fault_scenarios! {
     a_volume_in_error_is_not_attached: "attach-of-error-volume",
     a_connection_without_a_connector_is_let_go: "detach-of-volume-attached-while-shelved",
     a_server_that_is_being_shelved_keeps_its_volume: "detach-races-shelve",
+    a_server_waits_for_its_host_to_let_go: "server-deleted-while-compute-is-down",
 }

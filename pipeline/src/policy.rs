@@ -226,6 +226,9 @@ pub struct Policy {
     pub reboot_disconnects: bool,
     /// Destroying a guest disconnects its volumes by force: on past every failing step.
     pub destroy_forces_disconnect: bool,
+    /// os-brick 7 takes a failed connect back by force: a disk that cannot be deleted loses its
+    /// session under it (property S07). Without, it stays for whoever connects or disconnects next.
+    pub failed_connect_forces: bool,
     /// OPERATION_FAILED of an attach becomes DeviceIsBusy (attach, A5).
     pub attach_busy_error: bool,
 

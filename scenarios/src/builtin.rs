@@ -70,6 +70,7 @@ files![
     "attach-of-error-volume",
     "detach-of-volume-attached-while-shelved",
     "detach-races-shelve",
+    "server-deleted-while-compute-is-down",
 ];
 
 /// Every built-in scenario, in the order of tables.

@@ -14,7 +14,7 @@ use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
-const SCENARIOS: [&str; 50] = [
+const SCENARIOS: [&str; 51] = [
     "healthy",
     "healthy-multipath",
     "multipath-one-portal",
@@ -65,6 +65,7 @@ const SCENARIOS: [&str; 50] = [
     "attach-of-error-volume",
     "detach-of-volume-attached-while-shelved",
     "detach-races-shelve",
+    "server-deleted-while-compute-is-down",
 ];
 
 fn explored(policy: &str, scenario: &str) -> Explored {

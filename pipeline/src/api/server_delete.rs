@@ -14,7 +14,7 @@ use castoff_ports::rpc::{Cast, Method};
 
 use super::compute_api::check_instance_lock;
 use super::request::{Request, Rule};
-use super::shelved::local_cleanup_bdm_volume;
+use super::shelved::{local_cleanup_bdm_volume, release_volume};
 use crate::context::Context;
 use crate::error::NovaError;
 
@@ -47,6 +47,13 @@ async fn delete(cx: &Context<'_>, instance: &Instance) -> Result<(), NovaError> 
     let Some(host) = instance.host.clone() else { return local_delete(cx, instance, bdms).await };
     let service = cx.call(ServiceByHost { host: host.clone() }).await?;
     if !service.up {
+        if cx.policy().delete_confirms {
+            // The guest may run and the host be connected: the task_state waits for them.
+            cx.warning(format!(
+                "The host of instance {uuid} is down, and deletes it when it is up"
+            ));
+            return Ok(());
+        }
         return local_delete(cx, instance, bdms).await;
     }
     if instance.task_state.as_deref() == Some(DELETING) {
@@ -72,7 +79,12 @@ async fn local_delete(
         instance.host.as_ref().map_or("None", |h| h.as_str())
     ));
     for bdm in &bdms {
-        local_cleanup_bdm_volume(cx, bdm, instance).await?;
+        // With an error the server stays `deleting`, for whoever asks again.
+        if cx.policy().delete_confirms {
+            release_volume(cx, bdm, instance).await?;
+        } else {
+            local_cleanup_bdm_volume(cx, bdm, instance).await?;
+        }
     }
     save(cx, instance, InstanceUpdate::vm_state(VmState::Deleted)).await?;
     Ok(cx.call(InstanceDestroy { uuid: instance.uuid.clone() }).await?)

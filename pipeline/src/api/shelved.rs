@@ -65,7 +65,11 @@ pub(super) async fn local_cleanup_bdm_volume(
 }
 
 /// What cinder has of the volume, and the volume itself where it goes with the server.
-async fn release_volume(cx: &Context<'_>, bdm: &Bdm, instance: &Instance) -> Result<(), NovaError> {
+pub(super) async fn release_volume(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &Instance,
+) -> Result<(), NovaError> {
     unbind_volume(cx, bdm, instance).await?;
     if bdm.delete_on_termination {
         volume_api::delete(cx, &bdm.volume_id).await?;

@@ -52,7 +52,8 @@ pub(crate) async fn connect_volume(
             connect_single_volume(cx, data).await
         };
         if connected.is_err() {
-            let how = Disconnect { force: true, ignore_errors: false };
+            let force = cx.policy().failed_connect_forces;
+            let how = Disconnect { force, ignore_errors: false };
             let cleanup = Cleanup { only: None, how, is_disconnect_call: false };
             cleanup_connection(cx, data, cleanup).await?;
         }
@@ -77,7 +78,8 @@ async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<Str
             {
                 return Ok(format!("/dev/{device}"));
             }
-            let how = Disconnect { force: true, ignore_errors: true };
+            let force = cx.policy().failed_connect_forces;
+            let how = Disconnect { force, ignore_errors: force };
             let cleanup = Cleanup { only: Some(path), how, is_disconnect_call: false };
             cleanup_connection(cx, data, cleanup).await?;
         }

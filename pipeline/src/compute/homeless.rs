@@ -1,20 +1,23 @@
 //! Servers that no host has: what nova-api was doing with them, and has left.
 //!
-//! Whichever nova-compute is first takes back an unshelve that got lost, and settles attaches.
+//! Whichever nova-compute is first takes back an unshelve that got lost, settles attaches and ends
+//! deletes.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use castoff_ports::InstanceId;
-use castoff_ports::novadb::{GetInstance, Instance};
+use castoff_ports::novadb::{BdmsByInstance, GetInstance, Instance, InstanceDestroy};
 
 use super::manager::synchronized;
 use super::settle::{self, Settled};
-use super::shelve;
+use super::stale::delete_unnamed;
 use super::tell::tell_of;
+use super::{delete, shelve};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
+use crate::volume_api;
 
 /// One such server; `grace` is the age from which an intent has nobody who works on it.
 pub(super) async fn reconcile(
@@ -25,8 +28,11 @@ pub(super) async fn reconcile(
     let uuid = &server.uuid;
     let lost =
         cx.policy().shelve_resumes && server.task_state.as_deref() == Some(shelve::UNSHELVING);
-    if cx.process.seen_deserted(uuid.as_str(), lost) && lost {
-        shelve::give_up_unshelve(cx, uuid).await?;
+    let deleted = cx.policy().delete_confirms && delete::is_unfinished(server);
+    match (cx.process.seen_deserted(uuid.as_str(), lost || deleted), lost, deleted) {
+        (true, true, _) => shelve::give_up_unshelve(cx, uuid).await?,
+        (true, false, true) => return synchronized(cx, uuid, pin!(end_delete(cx, uuid))).await,
+        (true, false, false) | (false, _, _) => {}
     }
     let (_, mut attaches) = intent::all(cx, uuid).await?;
     attaches.retain(|i| cx.port.now().since(i.since) >= grace);
@@ -34,6 +40,19 @@ pub(super) async fn reconcile(
         settle_attach(cx, uuid, attach).await?;
     }
     Ok(())
+}
+
+/// What nova-api could not bring to an end: cinder's attachments, then the row with its BDMs.
+async fn end_delete(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    for bdm in cx.call(BdmsByInstance { instance: instance.clone() }).await? {
+        delete_unnamed(cx, instance, &bdm.volume_id, Some(&bdm)).await?;
+        if bdm.delete_on_termination
+            && let Err(e) = volume_api::delete(cx, &bdm.volume_id).await
+        {
+            cx.warning(format!("Volume {} is not deleted: failed to {e}", bdm.volume_id));
+        }
+    }
+    Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
 }
 
 async fn settle_attach(

@@ -29,6 +29,7 @@ pub fn policy() -> Policy {
         delete_confirms: true,
         offload_confirms: true,
         reboot_disconnects: false,
+        failed_connect_forces: false,
         // Longer than replacement_timeout (120 s) keeps a command waiting, and short enough that whoever
         // waits for connect_volume meanwhile is done within T_max (property L6).
         command_timeout_s: Some(300),

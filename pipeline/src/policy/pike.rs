@@ -50,6 +50,7 @@ pub fn policy() -> Policy {
         offload_terminates: false,
         reboot_disconnects: false,
         destroy_forces_disconnect: false,
+        failed_connect_forces: true,
         attach_busy_error: true,
         brick: Brick::V1_12,
         connect_volume_lock: LockScope::InProcess,

@@ -50,6 +50,7 @@ pub fn policy() -> Policy {
         offload_terminates: true,
         reboot_disconnects: true,
         destroy_forces_disconnect: true,
+        failed_connect_forces: true,
         attach_busy_error: false,
         brick: Brick::V7,
         connect_volume_lock: LockScope::External,
