@@ -134,7 +134,8 @@ impl Pass<'_> {
             // An entry of an earlier BDM says nothing of this attach.
             let of_row = |e: &JournalEntry| bdm.as_ref().is_none_or(|b| b.id == e.bdm);
             let its = entry.as_ref().is_some_and(of_row);
-            if !its && intents.is_empty() || cut_short.is_some() {
+            // Neither does an intent to detach, which may never have got further.
+            if !its || cut_short.is_some() {
                 let request = cut_short.map_or_else(|| attaches[0].request, |e| e.request);
                 return self.settle(instance, volume, request).await;
             }
