@@ -81,7 +81,13 @@ impl Request<'_> {
         };
         if let Err(e) = conducted {
             cx.error(format!("conductor failed to {e}"));
-            self.save(instance, InstanceUpdate::task_state(None), Vec::new()).await?;
+            let none = InstanceUpdate::task_state(None);
+            if !cx.policy().shelve_resumes {
+                self.save(instance, none, Vec::new()).await?;
+            } else if let Err(e) = self.save(instance, none, vec![Some(UNSHELVING.into())]).await {
+                // What is `spawning` a host has; what is not, the reconciler takes back.
+                cx.warning(format!("Unshelving is not taken back: failed to {e}"));
+            }
         }
         Ok(())
     }
