@@ -12,10 +12,9 @@ fi
 
 # From here on inside.
 STATE=/run/castoff-test
-conform() {
-  "$CASTOFF" conform --domain "$CASTOFF_LAB_DOMAIN" --console "$CASTOFF_LAB_CONSOLE" --local-target --may-kill-guest \
-    --may-restart-daemons --state-dir "$STATE" --reconcile-period 3 "$@"
-}
+OPTIONS=(--domain "$CASTOFF_LAB_DOMAIN" --console "$CASTOFF_LAB_CONSOLE" --local-target --may-kill-guest --may-restart-daemons
+  --state-dir "$STATE" --reconcile-period 3)
+conform() { "$CASTOFF" conform "${OPTIONS[@]}" "$@"; }
 # Everything that a run could leave, one thing a line; what the lab itself has is there before.
 what_is_there() {
   iscsiadm -m session 2>/dev/null | sed 's/^/session /' || true
@@ -42,7 +41,8 @@ same_as_before() { # same_as_before WHAT
 # A case with a session, a disk in the guest, a process that holds it open, and time to be interrupted in.
 LONG=host/device/held-open
 begin_and_wait() {
-  conform "$LONG" >/tmp/log 2>&1 &
+  # Not the function: $! would be a shell's that waits for castoff.
+  "$CASTOFF" conform "${OPTIONS[@]}" "$LONG" >/tmp/log 2>&1 &
   RUN=$!
   local until=$((SECONDS + 180))
   until pgrep -f '^castoff-holder' >/dev/null; do
