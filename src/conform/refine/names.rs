@@ -162,7 +162,7 @@ mod tests {
             ),
             (
                 "exit 0: Logging out of session [sid: 1, target: iqn.a, portal: 10.0.0.1,3260]",
-                "exit 0: Logging out of session [sid: 2, target: iqn.b, portal: 127.0.77.1,33260]",
+                "exit 0: Logging out of session [sid: 2, target: iqn.b, portal: 127.0.0.1,33260]",
             ),
             ("multipath -f mpatha: exit 0", "multipath -f 3600ca57000000001: exit 0"),
             (

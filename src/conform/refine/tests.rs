@@ -175,7 +175,10 @@ fn a_healthy_case_is_refined_by_its_number_of_paths_and_the_host_s_times() {
         assert!(other.unexplained().count() > 3, "{scenario}");
     }
     let error = healthy(&[], DETACH, made(false, Some("moon")), &policy).err().unwrap().to_string();
-    assert!(error.contains("no timing profile \"moon\"; there are: lab"), "{error}");
+    assert!(
+        error.contains("no timing profile \"moon\"; give a file (*.toml), or one of: lab"),
+        "{error}"
+    );
 }
 
 /// A detach that castoff's pipeline made in the lab (libvirt 9.0, QEMU 7.2, open-iscsi 2.1.8, one
