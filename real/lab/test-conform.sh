@@ -23,6 +23,7 @@ what_is_there() {
   find /sys/block -name 'dm-*' -printf 'map %f\n'
   find /dev/disk -mindepth 2 -printf 'link %p\n' 2>/dev/null || true
   virsh list --all --name | sed '/^$/d; s/^/domain /'
+  virsh domstate "$CASTOFF_LAB_DOMAIN" | sed '/^$/d; s/^/state /'
   virsh domblklist "$CASTOFF_LAB_DOMAIN" | sed 's/^/live /'
   virsh domblklist "$CASTOFF_LAB_DOMAIN" --inactive | sed 's/^/persistent /'
   pgrep -a tgtd | sed 's/^[0-9]* /process /' || true
@@ -38,21 +39,25 @@ same_as_before() { # same_as_before WHAT
   while what_is_there >/tmp/after; ! cmp -s /tmp/before /tmp/after && ((SECONDS < until)); do sleep 0.2; done
   if diff /tmp/before /tmp/after; then echo "ok  $1: nothing is left"; else echo "FAILED  $1: see above"; exit 1; fi
 }
-# A case with a session, a disk in the guest, a process that holds it open, and time to be interrupted in.
-LONG=host/device/held-open
-begin_and_wait() {
+# In the middle of a case there is much to take away. The sign of it must last longer than what is done then, also on a fast machine.
+begin_and_wait() { # begin_and_wait CASE SIGN...
   # Not the function: $! would be a shell's that waits for castoff.
-  "$CASTOFF" conform "${OPTIONS[@]}" "$LONG" >/tmp/log 2>&1 &
+  "$CASTOFF" conform "${OPTIONS[@]}" "$1" >/tmp/log 2>&1 &
   RUN=$!
+  shift
   local until=$((SECONDS + 180))
-  until pgrep -f '^castoff-holder' >/dev/null; do
+  until "$@"; do
     ((SECONDS < until)) || { echo "it never came to the middle"; cat /tmp/log; exit 1; }
     sleep 0.1
   done
-  # The middle: there is much to take away now.
-  what_is_there >/tmp/middle
-  [[ $(diff /tmp/before /tmp/middle | grep -c '^>') -ge 5 ]] || { echo "too little was made"; diff /tmp/before /tmp/middle; exit 1; }
 }
+ended_with() { # ended_with CODE WHAT
+  local code=0
+  wait "$RUN" || code=$?
+  ((code == $1)) || { echo "FAILED  $2: exit code $code"; cat /tmp/log; exit 1; }
+}
+is_paused() { [[ $(virsh domstate "$CASTOFF_LAB_DOMAIN") == paused* ]]; }
+holds() { pgrep -f '^castoff-holder' >/dev/null; }
 
 what_is_there >/tmp/before
 conform detach/healthy/one-path
@@ -60,19 +65,23 @@ same_as_before "once"
 conform detach/healthy/one-path
 same_as_before "twice"
 
-begin_and_wait
+# libvirt waits five seconds for a paused guest.
+begin_and_wait guest/unplug/paused is_paused
+what_is_there >/tmp/middle
+[[ $(diff /tmp/before /tmp/middle | grep -c '^>') -ge 5 ]] || { echo "too little was made"; diff /tmp/before /tmp/middle; exit 1; }
 if conform detach/healthy/one-path 2>/tmp/refused; then echo "FAILED  two runs at once"; exit 1; fi
 grep -q 'another run is at work' /tmp/refused || { cat /tmp/refused; exit 1; }
 echo "ok  a second run beside a live one is refused"
 kill -INT "$RUN"
-code=0
-wait "$RUN" || code=$?
-((code == 130)) || { echo "FAILED  Ctrl-C: exit code $code"; cat /tmp/log; exit 1; }
+ended_with 130 "Ctrl-C"
 same_as_before "interrupted by Ctrl-C"
 
-begin_and_wait
-kill -KILL "$RUN"
-wait "$RUN" || true
-conform detach/healthy/one-path
-same_as_before "after a SIGKILL and another run"
+for middle in "guest/unplug/paused is_paused" "host/device/held-open holds"; do
+  # shellcheck disable=SC2086  # a case and its sign
+  begin_and_wait $middle
+  kill -KILL "$RUN"
+  ended_with 137 "SIGKILL"
+  conform detach/healthy/one-path
+  same_as_before "after a SIGKILL in ${middle% *} and another run"
+done
 echo "all ok"
