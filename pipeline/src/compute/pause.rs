@@ -6,11 +6,13 @@
 use std::pin::pin;
 
 use castoff_ports::libvirt::{Create, GetInfo, ManagedSave, PowerState, Resume, Suspend, error};
-use castoff_ports::novadb::{InstanceSave, InstanceUpdate, VmState};
+use castoff_ports::novadb::{InstanceUpdate, VmState};
 use castoff_ports::{Failure, InstanceId, Refusal};
 
+use super::delete::save;
 use super::fence;
 use super::manager::{instance_event, wrap_instance_fault};
+use super::shelve::save_expecting;
 use crate::context::Context;
 use crate::error::NovaError;
 
@@ -180,24 +182,14 @@ async fn changed(cx: &Context<'_>, instance: &InstanceId, change: Change) -> Res
         power_state: Some(Some(power_state)),
         ..InstanceUpdate::vm_state(vm_state)
     };
-    save(cx, instance, update, vec![Some(change.task_state().to_owned())]).await
+    save_expecting(cx, instance, update, &[change.task_state()]).await
 }
 
 /// Another task may have taken over: this one's end is no news then.
 async fn give_up(cx: &Context<'_>, instance: &InstanceId) {
-    if let Err(e) = save(cx, instance, InstanceUpdate::task_state(None), Vec::new()).await {
+    if let Err(e) = save(cx, instance, InstanceUpdate::task_state(None)).await {
         cx.warning(format!("failed to revert task_state of {instance}: failed to {e}"));
     }
-}
-
-async fn save(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-    update: InstanceUpdate,
-    expected_task_state: Vec<Option<String>>,
-) -> Result<(), NovaError> {
-    let (uuid, update) = (instance.clone(), Box::new(update));
-    Ok(cx.call(InstanceSave { uuid, update, expected_task_state }).await?)
 }
 
 #[cfg(test)]
