@@ -137,15 +137,22 @@ impl FaultLayer {
         (until > self.inner.now()).then_some(until)
     }
 
-    /// A call whose way is cut: it goes through if that ends while it still tries to connect.
-    async fn connect(&self, cx: &CallCx, call: Call, until: SimTime) -> Result<Reply, Failure> {
+    /// The way of a call: one that is cut is waited for, as long as a connection is tried for.
+    async fn way(&self, cx: &CallCx, call: &Call) -> Result<(), Failure> {
+        let Some(until) = self.cut(cx, call) else { return Ok(()) };
         let left = until.since(self.inner.now());
         self.sleep(cx, left.min(CONNECT_TIMEOUT)).await;
         // The faults may have stopped meanwhile, or another have struck.
-        match self.cut(cx, &call) {
-            None => self.inner.call(cx, call).await,
+        match self.cut(cx, call) {
+            None => Ok(()),
             Some(_) => Err(Failure::Unreachable { system: call.system().to_owned() }),
         }
+    }
+
+    /// The call takes effect, if its way is open.
+    async fn reach(&self, cx: &CallCx, call: Call) -> Result<Reply, Failure> {
+        self.way(cx, &call).await?;
+        self.inner.call(cx, call).await
     }
 
     fn due(&self, cx: &CallCx, call: &Call) -> Option<FaultKind> {
@@ -204,6 +211,7 @@ impl FaultLayer {
         self.record(cx, name, &kind);
         match kind {
             FaultKind::HttpError { status } => {
+                self.way(cx, &call).await?;
                 Err(Refusal::http(status, format!("injected HTTP {status}")).into())
             }
             FaultKind::CommandFails { exit } => command_reply(&call, exit),
@@ -217,17 +225,22 @@ impl FaultLayer {
                 let until = self.inner.now() + Duration::from_millis(ms);
                 self.state.borrow_mut().cuts.push((cx.process, call.system(), until));
                 self.inner.lasts_until(until);
-                self.connect(cx, call, until).await
+                self.reach(cx, call).await
             }
             FaultKind::Lost => match call {
-                Call::Rpc(rpc::Call::Cast(_)) => Ok(Reply::Rpc(rpc::Reply::Cast(()))),
+                Call::Rpc(rpc::Call::Cast(_)) => {
+                    self.way(cx, &call).await?;
+                    Ok(Reply::Rpc(rpc::Reply::Cast(())))
+                }
                 _ => Err(Failure::Unreachable { system }),
             },
             FaultKind::ReplyLost => {
+                self.way(cx, &call).await?;
                 let _ = self.inner.call(cx, call).await;
                 Err(Failure::NoReply { system })
             }
             FaultKind::Timeout { status, after_ms } => {
+                self.way(cx, &call).await?;
                 let started = self.inner.now();
                 let _ = self.inner.call(cx, call).await;
                 let left =
@@ -237,26 +250,26 @@ impl FaultLayer {
             }
             FaultKind::Delay { ms } => {
                 self.sleep(cx, Duration::from_millis(ms)).await;
-                self.inner.call(cx, call).await
+                self.reach(cx, call).await
             }
             FaultKind::Duplicate { after_ms } => {
-                let first = self.inner.call(cx, call.clone()).await;
+                let first = self.reach(cx, call.clone()).await;
                 self.sleep(cx, Duration::from_millis(after_ms)).await;
                 let mut second = cx.clone();
                 if matches!(call, Call::Nova(_)) {
                     // nova-api gives every HTTP request an id of its own.
                     second.request = RequestId(cx.request.0 + DUPLICATE);
                 }
-                let _ = self.inner.call(&second, call).await;
+                let _ = self.reach(&second, call).await;
                 first
             }
             FaultKind::Environment { event } => {
                 self.inner.environment(event);
-                self.inner.call(cx, call).await
+                self.reach(cx, call).await
             }
             FaultKind::CrashBefore { .. } => self.die(cx, kind.restart_after()).await,
             FaultKind::CrashAfter { .. } => {
-                let _ = self.inner.call(cx, call).await;
+                let _ = self.reach(cx, call).await;
                 self.die(cx, kind.restart_after()).await
             }
         }
@@ -288,10 +301,8 @@ impl Binding for FaultLayer {
         call: Call,
     ) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
         match self.due(cx, &call) {
-            None => match self.cut(cx, &call) {
-                None => self.inner.call(cx, call),
-                Some(until) => Box::pin(self.connect(cx, call, until)),
-            },
+            None if self.cut(cx, &call).is_none() => self.inner.call(cx, call),
+            None => Box::pin(self.reach(cx, call)),
             Some(kind) => Box::pin(self.strike(cx, call, kind)),
         }
     }

@@ -25,13 +25,21 @@ const GATEWAY_TIMEOUT: FaultKind = FaultKind::Timeout { status: 504, after_ms: 6
 
 /// Whether an operation only reads: then a lost reply differs in nothing from a lost request.
 fn only_reads(operation: &str) -> bool {
-    const VERBS: [&str; 8] =
-        ["Show", "Get", "List", "Validate", "Bdms", "BdmBy", "Lookup", "XmlDesc"];
+    const BEGINNINGS: [&str; 11] = [
+        "Show",
+        "Get",
+        "List",
+        "Validate",
+        "Bdms",
+        "BdmBy",
+        "Lookup",
+        "XmlDesc",
+        "IsPersistent",
+        "BlockStats",
+        "SystemMetadataGet",
+    ];
     let name = operation.split("::").nth(1).unwrap_or_default();
-    name == "IsPersistent"
-        || name == "BlockStats"
-        || name == "SystemMetadataGet"
-        || VERBS.iter().any(|verb| name.starts_with(verb))
+    BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Looks into sysfs and /dev: they run no command that could fail.

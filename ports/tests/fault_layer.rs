@@ -250,3 +250,25 @@ fn a_way_that_was_cut_is_back_when_the_faults_stop() {
     assert_eq!(rig.begin(1), Poll::Ready(Ok(())));
     assert_eq!(rig.inner.now.get(), 127_000_000);
 }
+
+#[test]
+fn what_strikes_while_the_way_is_cut_has_no_effect_and_no_answer() {
+    for (strike, effects) in [
+        (FaultKind::ReplyLost, 0),
+        (FaultKind::HttpError { status: 500 }, 0),
+        (FaultKind::Timeout { status: 504, after_ms: 60_000 }, 0),
+        (FaultKind::Duplicate { after_ms: 0 }, 0),
+        (FaultKind::Delay { ms: 600_000 }, 1),
+    ] {
+        let rig = rig(BEGIN, 1, FaultKind::CutOff { ms: 600_000 });
+        let mut at = rig.layer.waiting()[0].at.clone();
+        at.nth = 2;
+        rig.layer.arm(Fault { at, strike: strike.clone(), policies: Vec::new() });
+        assert!(matches!(rig.begin(1), Poll::Ready(Err(Failure::Unreachable { .. }))));
+        let second = rig.begin(1);
+        let unreachable = matches!(second, Poll::Ready(Err(Failure::Unreachable { .. })));
+        let found = rig.inner.effects.borrow().iter().filter(|e| **e == BEGIN).count();
+        assert_eq!((found, unreachable), (effects, effects == 0), "{strike:?}: {second:?}");
+        assert_eq!(rig.layer.struck().len(), 2);
+    }
+}
