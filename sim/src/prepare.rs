@@ -45,6 +45,9 @@ const SETUP: u32 = 900;
 /// Requests of users who retry are numbered from here.
 pub const RETRY: u32 = 100;
 
+/// Requests to resume the server before that are numbered from here.
+pub const RESUME: u32 = 150;
+
 /// A run begins this long after its preparation began: a round number, so that times read well.
 const RUN_STARTS: SimTime = SimTime(600_000_000);
 

@@ -14,10 +14,11 @@ use castoff_model::{Release, World};
 use castoff_pipeline::policy::Policy;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::fault::Passed;
+use castoff_ports::novadb::VmState;
 use castoff_ports::plan::{Fault, Plan};
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Event, Identity, Trace, What};
-use castoff_ports::{RequestId, VolumeId};
+use castoff_ports::{InstanceId, RequestId, VolumeId};
 use castoff_scenarios::{Action, End, Scenario};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use crate::actors::{Answer, Script, is_admins};
 use crate::direct::{Choice, Direct};
 use crate::network::Network;
 use crate::observe::Observer;
-use crate::prepare::{Prepared, RETRY, server_id, volume_id};
+use crate::prepare::{Prepared, RESUME, RETRY, server_id, volume_id};
 use crate::properties::{Checker, Violation, Watched};
 use crate::rng::{GENERATOR, SimRng};
 use engine::Engine;
@@ -260,6 +261,14 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         && end != End::Detached
     {
         verdict(engine, "faults stop; the user tries once more".to_owned());
+        if is_suspended(&engine.world().borrow(), &first.server) {
+            verdict(engine, "the user resumes the server first".to_owned());
+            let request = RequestId(first.request.0 + RESUME);
+            let resume =
+                Script { request, action: Action::Resume, at: Duration::ZERO, ..first.clone() };
+            start(engine, resume, &answers);
+            engine.run_until_quiet(limit);
+        }
         let request = RequestId(first.request.0 + RETRY);
         {
             let world = engine.world().borrow();
@@ -290,6 +299,12 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         choices: Vec::new(),
         events: Vec::new(),
     }
+}
+
+/// A detach from a server that is suspended is refused with 409 (nova bug 1240922).
+fn is_suspended(world: &World, server: &InstanceId) -> bool {
+    let mut servers = world.novadb.instances().iter();
+    servers.any(|i| i.uuid == *server && i.vm_state == VmState::Suspended && i.task_state.is_none())
 }
 
 fn start(engine: &impl Engine, script: Script, answers: &Rc<RefCell<Vec<Answer>>>) {

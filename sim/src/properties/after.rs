@@ -3,7 +3,6 @@
 use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::libvirt::PowerState;
-use castoff_ports::novadb::VmState;
 use castoff_ports::{InstanceId, SimTime, VolumeId};
 use castoff_scenarios::End;
 
@@ -88,12 +87,8 @@ pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
         );
         checker.broken("S23", now, text);
     }
-    // Nobody detaches a root disk, or from a suspended server, which its user may resume.
-    let suspended =
-        world.novadb.instances().iter().any(|i| {
-            i.uuid == instance && i.vm_state == VmState::Suspended && i.task_state.is_none()
-        });
-    if root || suspended {
+    // Nobody detaches a root disk.
+    if root {
         return;
     }
     checker.broken(
