@@ -142,7 +142,10 @@ impl Broker {
             return match served {
                 true => Err(Refusal::Remote {
                     exception: "QueueInUse".to_owned(),
-                    message: format!("{name} has a consumer already: stop that nova-compute first"),
+                    message: format!(
+                        "{name} has a consumer already: stop that nova-compute first, or wait \
+                         until the broker has noticed that it is gone"
+                    ),
                 }
                 .into()),
                 false => Ok(()),

@@ -13,7 +13,8 @@ use castoff_ports::rpc::Method;
 use castoff_ports::{Auth, CallCx, Failure, HostName, Port, Process, RequestId, Secret};
 use futures::future::{Either, select};
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 
 use super::host::Host;
 use super::log::{Log, one_line};
@@ -33,6 +34,8 @@ struct Worker {
     transport: Secret,
     /// The connection on which it serves its queue, while it does.
     broker: RefCell<Option<Rc<Broker>>>,
+    /// It has begun to serve its queue.
+    served: Notify,
     server: HostName,
     log: Log,
     /// Messages under way.
@@ -63,6 +66,7 @@ pub(super) async fn serve(
         process: Rc::new(NovaProcess::new(Rc::new(settings.conf))),
         transport: settings.transport,
         broker: RefCell::new(None),
+        served: Notify::new(),
         server,
         log,
         working: RefCell::default(),
@@ -119,6 +123,7 @@ impl Worker {
         let broker = Rc::new(Broker::connect(&self.transport).await?);
         let mut inbox = broker.consume(&self.server).await?;
         self.broker.replace(Some(broker.clone()));
+        self.served.notify_waiters();
         *pause = FIRST_PAUSE;
         self.say(format_args!("takes messages from {}", queue(&self.server)));
         while self.left.get() != Some(0) {
@@ -149,7 +154,9 @@ impl Worker {
                 about(format!("takes {} from {}", describe(&method), queue(&self.server)));
                 let auth = Auth { token: envelope.auth_token.clone(), service_token: None };
                 let mut working = self.working.borrow_mut();
-                while working.try_join_next().is_some() {}
+                while let Some(ended) = working.try_join_next() {
+                    raise(ended);
+                }
                 working.spawn_local(self.clone().work(request, auth, method));
                 return;
             }
@@ -177,17 +184,18 @@ impl Worker {
         self.log.about(self.plane.host.now(), name, format!("{what}: {ended}"));
     }
 
-    /// Whether the queue is its own: where another nova-compute serves it, neither the services row
-    /// nor what is half done is ours.
-    fn is_serving(&self) -> bool {
-        self.broker.borrow().is_some()
+    /// Waits until the queue is its own: where another nova-compute serves it, neither the services
+    /// row nor what is half done is ours.
+    async fn serves(&self) {
+        while self.broker.borrow().is_none() {
+            self.served.notified().await;
+        }
     }
 
     async fn report_state(self: Rc<Self>) {
         loop {
-            if self.is_serving()
-                && let Err(e) = self.plane.db.report_state(self.plane.host.now()).await
-            {
+            self.serves().await;
+            if let Err(e) = self.plane.db.report_state(self.plane.host.now()).await {
                 self.say(format_args!("reports no state: {}", one_line(&e)));
             }
             tokio::time::sleep(REPORT_INTERVAL).await;
@@ -197,10 +205,9 @@ impl Worker {
     async fn passes(self: Rc<Self>) {
         let period = self.process.conf().policy.reconcile_period_s.unwrap_or(60);
         loop {
-            if self.is_serving() {
-                let request = self.plane.requests.number_of("req-reconcile");
-                reconcile(&self.process, &self.port(request, Auth::default())).await;
-            }
+            self.serves().await;
+            let request = self.plane.requests.number_of("req-reconcile");
+            reconcile(&self.process, &self.port(request, Auth::default())).await;
             tokio::time::sleep(Duration::from_secs(period.into())).await;
         }
     }
@@ -213,7 +220,11 @@ impl Worker {
             broker.close().await;
         }
         let mut working = self.working.take();
-        let idle = async { while working.join_next().await.is_some() {} };
+        let idle = async {
+            while let Some(ended) = working.join_next().await {
+                raise(ended);
+            }
+        };
         let in_time = tokio::time::timeout(grace, idle).await.is_ok();
         self.plane.db.close().await;
         if !in_time {
@@ -221,6 +232,15 @@ impl Worker {
         }
         self.say("has stopped");
         Ok(())
+    }
+}
+
+/// A bug of ours in a message's work ends the process, as it would have there.
+fn raise(ended: Result<(), JoinError>) {
+    if let Err(e) = ended
+        && let Ok(panic) = e.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
 

@@ -84,32 +84,6 @@ fn rows(bench: &Bench) -> Vec<AttachStatus> {
 }
 
 proptest! {
-    /// The attachments API alone, one row at a time: the status is the row's, or detaching.
-    #[test]
-    fn with_one_row_the_status_is_a_function_of_it(
-        acts in prop::collection::vec(attachments_api(), 1..40),
-    ) {
-        let mut b = Bench::new(CinderRelease::V28);
-        for act in acts {
-            if matches!(act, Act::Create(_)) && !rows(&b).is_empty() {
-                continue;
-            }
-            let Some(call) = act.call(&b) else { continue };
-            let _ = b.call(call);
-            let expected = match rows(&b).first() {
-                None => VolumeStatus::Available,
-                Some(AttachStatus::Reserved) => VolumeStatus::Reserved,
-                Some(AttachStatus::Attaching) => VolumeStatus::Attaching,
-                Some(_) if b.status() == VolumeStatus::Detaching => VolumeStatus::Detaching,
-                Some(_) => VolumeStatus::InUse,
-            };
-            prop_assert_eq!(b.status(), expected, "{:?}", act);
-            // The map has one entry for every connector that a row carries.
-            let connected = b.cinder.live_attachments().filter(|a| a.initiator().is_some()).count();
-            prop_assert_eq!(b.storage.mappings().len(), connected);
-        }
-    }
-
     /// Both APIs, any number of rows, both releases.
     #[test]
     fn no_status_claims_rows_that_are_not_there(

@@ -36,8 +36,6 @@ const CONTEXT: &str = "_context_";
 /// into its context is not known here.
 #[derive(Clone, PartialEq)]
 pub struct Envelope {
-    /// `oslo.version`.
-    pub oslo_version: String,
     /// The method's name.
     pub method: String,
     /// Its arguments.
@@ -64,7 +62,6 @@ impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
         f.debug_struct("Envelope")
-            .field("oslo_version", &self.oslo_version)
             .field("method", &self.method)
             .field("args", &names(&self.args))
             .field("version", &self.version)
@@ -163,7 +160,6 @@ impl Envelope {
             };
         }
         Ok(Envelope {
-            oslo_version,
             method,
             args,
             version,
@@ -208,7 +204,6 @@ impl Envelope {
         let mut context = Map::new();
         context.insert("request_id".to_owned(), json!(message.request.to_string()));
         Envelope {
-            oslo_version: OSLO_VERSION.to_owned(),
             method: message.method.name().to_owned(),
             args: args(&message.method, api),
             version: Some(api.version.to_owned()),
