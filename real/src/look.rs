@@ -20,9 +20,9 @@ pub struct Seen {
     pub devices: Vec<(Lun, DeviceName)>,
     /// Multipath maps over those disks, and maps of the run's LUNs without any path.
     pub maps: Vec<DeviceName>,
-    /// The running guest's disks; none of a guest that does not run.
+    /// The running guests' disks; none of a guest that does not run.
     pub live: Vec<GuestDisk>,
-    /// The disks of its persistent config.
+    /// The disks of their persistent configs.
     pub persistent: Vec<GuestDisk>,
 }
 
@@ -34,7 +34,7 @@ pub async fn look(
     host: &RealHost,
     iqn: &Iqn,
     portals: &[Portal],
-    domain: &InstanceId,
+    domains: &[InstanceId],
     run: &str,
 ) -> Result<Seen, Failure> {
     let identity = identity(run);
@@ -61,9 +61,11 @@ pub async fn look(
         }
     }
     seen.node_records = node_records(host, iqn, portals).await?;
-    seen.persistent = disks(host, domain, true).await?;
-    if runs(host, domain).await? {
-        seen.live = disks(host, domain, false).await?;
+    for domain in domains {
+        seen.persistent.extend(disks(host, domain, true).await?);
+        if runs(host, domain).await? {
+            seen.live.extend(disks(host, domain, false).await?);
+        }
     }
     Ok(seen)
 }

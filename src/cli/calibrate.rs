@@ -17,8 +17,8 @@ pub(super) struct CalibrateArgs {
     /// Results that `castoff conform` wrote on one host (JSON lines)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Only cases whose ids begin so
-    #[arg(long, value_name = "PREFIX", default_value = "detach/healthy/one-path")]
+    /// Only this case, or all below `PREFIX/`
+    #[arg(long, value_name = "ID", default_value = "detach/healthy/one-path")]
     case: String,
     /// Write the profile there [default: print it]
     #[arg(long, value_name = "FILE")]

@@ -10,10 +10,10 @@ use super::record::{CaseRecord, Grade, Records};
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CalibrateError {
     /// No case fits.
-    #[error("no case whose id begins with {prefix:?} passed and has steps")]
+    #[error("no case {wanted:?} passed and has steps")]
     NoCases {
-        /// The wanted beginning.
-        prefix: String,
+        /// The wanted id, or with a slash at its end what it is below.
+        wanted: String,
     },
     /// The results are of more than one host.
     #[error("the results are of different hosts: {one} and {other}")]
@@ -37,20 +37,26 @@ fn micros(us: u64) -> u32 {
     u32::try_from(us).unwrap_or(u32::MAX)
 }
 
-/// The profile of the host that these runs were on, from the passed cases whose ids begin so.
+/// A case by its id, or all below `detach/healthy/`.
+fn is_meant(id: &str, wanted: &str) -> bool {
+    id == wanted || (wanted.ends_with('/') && id.starts_with(wanted))
+}
+
+/// The profile of the host that these runs were on, from the passed cases of this id, or below it
+/// when it ends with a slash.
 ///
 /// # Errors
 /// When no case fits, or the runs are of different hosts.
-pub fn calibrate(runs: &[Records], prefix: &str) -> Result<Profile, CalibrateError> {
+pub fn calibrate(runs: &[Records], wanted: &str) -> Result<Profile, CalibrateError> {
     let fits =
-        |c: &&CaseRecord| c.id.starts_with(prefix) && c.grade == Grade::Pass && !c.steps.is_empty();
+        |c: &&CaseRecord| is_meant(&c.id, wanted) && c.grade == Grade::Pass && !c.steps.is_empty();
     let cases: Vec<&CaseRecord> = runs.iter().flat_map(|r| &r.cases).filter(fits).collect();
     let ends = cases.iter().map(|c| {
         let ends = c.steps.iter().map(|s| s.from_us.saturating_add(s.took_us));
         micros(ends.max().unwrap_or(0))
     });
     let Some(whole) = Range::of(ends.collect()) else {
-        return Err(CalibrateError::NoCases { prefix: prefix.to_owned() });
+        return Err(CalibrateError::NoCases { wanted: wanted.to_owned() });
     };
     let hosts: Vec<String> = runs.iter().map(host).collect();
     let one = hosts.first().cloned().unwrap_or_default();
@@ -96,6 +102,8 @@ mod tests {
         // Neither a failed case nor another one is part of a profile.
         cases.push(CaseRecord { grade: Grade::Fail, ..cases[0].clone() });
         cases.push(CaseRecord { id: "guest/never".to_owned(), ..cases[0].clone() });
+        let hardened = "detach/healthy/one-path-hardened".to_owned();
+        cases.push(CaseRecord { id: hardened, ..cases[0].clone() });
         Records { head: samples::head(), cases, torn: false }
     }
 
@@ -114,7 +122,7 @@ mod tests {
     #[test]
     fn nothing_measured_and_two_hosts_are_refused() {
         let none = calibrate(&[run(&[10])], "initiator/").unwrap_err();
-        assert_eq!(none, CalibrateError::NoCases { prefix: "initiator/".to_owned() });
+        assert_eq!(none, CalibrateError::NoCases { wanted: "initiator/".to_owned() });
         let mut other = run(&[10]);
         other.head.host.libvirt = Some("10.0.0".to_owned());
         let hosts = calibrate(&[run(&[10]), other], "detach/healthy/").unwrap_err();

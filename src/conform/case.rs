@@ -173,7 +173,7 @@ pub enum Check {
     Bdm(u8, bool),
     /// Whether cinder has an attachment of it.
     Attachment(u8, bool),
-    /// It is in-use with a BDM and an attachment; or it is available with neither.
+    /// It is in-use with a BDM, an attachment and a SCSI device; or it is available with none.
     AllOrNone(u8),
     /// The persistent config has it exactly when it is in-use.
     ConfigAgrees(u8),
@@ -247,7 +247,7 @@ pub struct Case {
     pub title: &'static str,
     /// What it checks: bugs, functions of nova and os-brick, the host's own rules.
     pub cites: &'static [&'static str],
-    /// The policy of the pipeline, unless the user names another.
+    /// The policy of the pipeline.
     pub policy: &'static str,
     /// The guest.
     pub machine: Machine,
@@ -355,6 +355,18 @@ pub const STILL_THERE: Step = Step::Check(&[
     Check::Session(true),
     Check::ActionSucceeded(false),
 ]);
+
+/// After QEMU has died during a detach under hardened: ended, or given back whole.
+pub const QEMU_ENDED: Step = Step::Check(&[
+    Check::Answered(202),
+    Check::Live(1, false),
+    Check::AllOrNone(1),
+    Check::ConfigAgrees(1),
+]);
+
+/// Ended, usually.
+pub const USUALLY_ENDED: Step =
+    Step::Usual(&[Check::Volume(1, "available"), Check::Device(1, false), Check::Session(false)]);
 
 /// What must hold of the host when no volume of the target is attached.
 pub const NOTHING_LEFT: Step =

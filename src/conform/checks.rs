@@ -40,8 +40,11 @@ async fn look_now(play: &Play<'_>) -> Result<Seen, Failure> {
         return Ok(seen);
     }
     let stage = play.stage;
-    let seen =
-        look(&play.hybrid.host, &stage.iqn, &stage.portals, &play.instance, &stage.run).await?;
+    let mut guests = vec![play.instance.clone()];
+    if play.volumes().any(|n| stage.is_others(n)) {
+        guests.push(stage.other_id());
+    }
+    let seen = look(&play.hybrid.host, &stage.iqn, &stage.portals, &guests, &stage.run).await?;
     *play.seen.borrow_mut() = Some(seen.clone());
     Ok(seen)
 }
@@ -95,12 +98,17 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
                 ("in-use", status == "in-use"),
                 ("BDM", world.novadb.live_bdms().iter().any(|b| b.volume_id == volume)),
                 ("attachment", world.cinder.live_attachments().any(|a| a.volume_id == volume)),
+                ("SCSI device", !devices(play, seen, n).is_empty()),
             ];
             let there: Vec<String> =
                 all.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect();
             let ok = there.len() == all.len() || (there.is_empty() && status == "available");
             let found = format!("{status}; {}", list(&there));
-            record(format!("nova and cinder both have volume {n}, or neither"), ok, found)
+            record(
+                format!("nova, cinder and the host all have volume {n}, or none of them"),
+                ok,
+                found,
+            )
         }
         Check::ConfigAgrees(n) => {
             let (status, disks) = (status(play, n), names(&seen.persistent, &play.volume(n)));

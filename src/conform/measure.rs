@@ -27,10 +27,10 @@ const VOLUME: u8 = 1;
 /// nova-compute's pipeline as it is today.
 const POLICY: &str = "2026.1";
 
-/// The guest goes on for 1.2 s after libvirt has its disk back, and where it shares a processor with
-/// the host (the lab), every command meanwhile takes twice as long. os-brick spends that time on
-/// `iscsiadm -m discoverydb`, `node` and `session`; by hand nothing is to be asked, so the guest is
-/// waited for, and the wait is not counted. Else the same logout would not be the same.
+/// The guest's kernel goes on after libvirt has its disk back, and where it shares a processor with
+/// the host (the lab), commands meanwhile take longer. os-brick spends that time on `iscsiadm -m
+/// discoverydb`, `node` and `session`; by hand nothing is to be asked, so the guest is waited for,
+/// and the wait is not counted. Else the same logout would not be the same.
 const GUEST_SETTLES: Duration = Duration::from_secs(2);
 
 /// Why a detach could not be measured.
@@ -164,8 +164,10 @@ impl Bed {
         play.hybrid.end();
         let mut errors = self.stage.reset().await;
         errors.extend(daemon.down().await);
+        // Why the detach failed says more than what it has left.
+        let detached = result?;
         taken_away(errors)?;
-        result
+        Ok(detached)
     }
 
     /// What os-brick and nova have done, by hand.

@@ -2,14 +2,14 @@
 //! the same.
 
 use castoff_ports::InstanceId;
-use castoff_real::fixture::{FixtureError, Guest, Made, sh};
+use castoff_real::fixture::{FixtureError, Guest, Made, VOLUME_PREFIX, sh};
 
 use super::stage::Stage;
 
 impl Stage {
     /// Its id: nova's, and libvirt's.
     pub(super) fn other_id(&self) -> InstanceId {
-        InstanceId::new(format!("ca570ff0-{}-4000-8000-00000000007e", self.run))
+        InstanceId::new(format!("{VOLUME_PREFIX}-{}-4000-8000-00000000007e", self.run))
     }
 
     pub(super) fn other(&self) -> Guest {
@@ -29,9 +29,9 @@ impl Stage {
             guest.name,
             self.other_id(),
         );
-        let script = "f=$(mktemp) && printf '%s' \"$3\" >\"$f\" && virsh -q -c \"$1\" define \"$f\" && rm \"$f\" && virsh -q -c \"$1\" start \"$2\" --paused";
-        sh(script, &[guest.uri.as_str(), &guest.name, &xml]).await?;
         self.others.borrow_mut().insert(n);
+        let script = "printf '%s' \"$3\" | virsh -q -c \"$1\" define /dev/stdin && virsh -q -c \"$1\" start \"$2\" --paused";
+        sh(script, &[guest.uri.as_str(), &guest.name, &xml]).await?;
         Ok(())
     }
 

@@ -189,6 +189,13 @@ fn compare(real: &[Step], model: &[Step], ranges: &Ranges) -> Refinement {
             model,
         });
     }
+    // A pause has its reason from the look that comes after it.
+    let differences = &mut refinement.differences;
+    let looks = |d: &Difference| d.explained.is_some() && d.at.ends_with("host::RealPath");
+    if !differences.iter().any(looks) {
+        let pauses = differences.iter_mut().filter(|d| d.at.ends_with("runtime::Sleep"));
+        pauses.for_each(|d| d.explained = None);
+    }
     refinement
 }
 

@@ -267,7 +267,7 @@ impl Stage {
         if !std::mem::take(&mut *self.others.borrow_mut()).is_empty() {
             note(sweep::remove_domain(&self.other()).await);
         }
-        for entry in &made {
+        for entry in made.iter().rev() {
             if let Made::OnReboot { was, .. } = entry {
                 note(sweep::restore_on_reboot(&self.guest, was).await);
             }

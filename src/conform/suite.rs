@@ -322,7 +322,15 @@ async fn play(
         let machine = case.machine.qemu().filter(|m| *m == qemu::Machine::Q35Native);
         let made = refine::Made { two_paths, machine, timing: Some("lab") };
         match refine::healthy(&events, play.detach_request(), made, &play.policy) {
-            Ok(refinement) => record.refinement = Some(refinement),
+            Ok(found) => {
+                if let Some(odd) = found.unexplained().next()
+                    && record.grade == Grade::Pass
+                {
+                    record.grade = Grade::Differs;
+                    record.reason = Some(format!("{}: not as the model", odd.at));
+                }
+                record.refinement = Some(found);
+            }
             Err(e) => {
                 let name = "it is compared with the model".to_owned();
                 record.checks.push(CheckRecord { name, ok: false, found: e.to_string() });

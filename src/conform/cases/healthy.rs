@@ -37,7 +37,26 @@ const SIMPLE_TWO_PATHS: &[Step] = &[
     NOTHING_LEFT,
 ];
 
-const SIXTEEN: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+/// These disks of one guest, all at the same time.
+macro_rules! in_parallel {
+    ($($n:literal),+) => {
+        &[
+            Step::Attach(&[$($n),+]),
+            Step::Detach(&[$($n),+]),
+            Step::Check(&[Check::Answered(202)]),
+            gone!($($n),+),
+            NOTHING_LEFT,
+        ]
+    };
+}
+
+const IN_PARALLEL: Case = Case {
+    cites: &["os-brick bug 1947370", "nova bug 1662483"],
+    machine: Machine::Pc,
+    needs: &[Need::LocalTarget],
+    deadline_s: 240,
+    ..ONE_PATH
+};
 
 const CITES: &[&str] =
     &["nova ComputeManager._detach_volume", "os-brick ISCSIConnector.disconnect_volume"];
@@ -122,33 +141,13 @@ pub(super) const CASES: &[Case] = &[
     Case {
         id: "detach/healthy/eight-in-parallel",
         title: "eight disks of one guest are detached at the same time",
-        cites: &["os-brick bug 1947370", "nova bug 1662483"],
-        machine: Machine::Pc,
-        needs: &[Need::LocalTarget],
-        deadline_s: 240,
-        steps: &[
-            Step::Attach(&[1, 2, 3, 4, 5, 6, 7, 8]),
-            Step::Detach(&[1, 2, 3, 4, 5, 6, 7, 8]),
-            Step::Check(&[Check::Answered(202)]),
-            gone!(1, 2, 3, 4, 5, 6, 7, 8),
-            NOTHING_LEFT,
-        ],
-        ..ONE_PATH
+        steps: in_parallel!(1, 2, 3, 4, 5, 6, 7, 8),
+        ..IN_PARALLEL
     },
     Case {
         id: "detach/healthy/sixteen-in-parallel",
         title: "sixteen disks of one guest are detached at the same time",
-        cites: &["os-brick bug 1947370", "nova bug 1662483"],
-        machine: Machine::Pc,
-        needs: &[Need::LocalTarget],
-        deadline_s: 240,
-        steps: &[
-            Step::Attach(SIXTEEN),
-            Step::Detach(SIXTEEN),
-            Step::Check(&[Check::Answered(202)]),
-            gone!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
-            NOTHING_LEFT,
-        ],
-        ..ONE_PATH
+        steps: in_parallel!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+        ..IN_PARALLEL
     },
 ];

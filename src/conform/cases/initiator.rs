@@ -5,6 +5,18 @@ use crate::conform::case::{
     gone,
 };
 
+/// The first volume has gone; the second, of the same session, is untouched.
+const SECOND_STAYS: Step = Step::Check(&[
+    Check::Called("iscsi::Logout", 0),
+    Check::Session(true),
+    Check::Volume(2, "in-use"),
+    Check::Bdm(2, true),
+    Check::Live(2, true),
+    Check::Device(2, true),
+    Check::GuestReads(2),
+    Check::DataIntact(2),
+]);
+
 /// One of two disks of a session is detached, then the other.
 const OTHER_LUN: &[Step] = &[
     Step::Attach(&[1, 2]),
@@ -12,15 +24,7 @@ const OTHER_LUN: &[Step] = &[
     Step::Detach(&[1]),
     ACCEPTED,
     gone!(1),
-    Step::Check(&[
-        Check::Called("iscsi::Logout", 0),
-        Check::Session(true),
-        Check::Volume(2, "in-use"),
-        Check::Live(2, true),
-        Check::Device(2, true),
-        Check::GuestReads(2),
-        Check::DataIntact(2),
-    ]),
+    SECOND_STAYS,
     Step::Detach(&[2]),
     ACCEPTED,
     gone!(2),
@@ -66,15 +70,7 @@ pub(super) const CASES: &[Case] = &[
             Step::Detach(&[1]),
             ACCEPTED,
             gone!(1),
-            Step::Check(&[
-                Check::Called("iscsi::Logout", 0),
-                Check::Session(true),
-                Check::Volume(2, "in-use"),
-                Check::Bdm(2, true),
-                Check::Device(2, true),
-                Check::GuestReads(2),
-                Check::DataIntact(2),
-            ]),
+            SECOND_STAYS,
             // Nobody in it lets go, so it goes first.
             Step::Do(Act::EndOther),
             Step::Detach(&[2]),

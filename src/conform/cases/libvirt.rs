@@ -1,7 +1,8 @@
 //! `libvirt`: its daemon and its QEMU end in the middle.
 
 use crate::conform::case::{
-    Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, REQUEST, Step, When, detached, gone,
+    Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, QEMU_ENDED, REQUEST, Step,
+    USUALLY_ENDED, When, detached, gone,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -71,17 +72,11 @@ pub(super) const CASES: &[Case] = &[
             Step::Attach(&[1]),
             Step::At(REQUEST, 2, When::Before, Act::KillQemu),
             Step::Detach(&[1]),
-            Step::Check(&[
-                Check::Answered(202),
-                Check::Live(1, false),
-                Check::AllOrNone(1),
-                Check::ConfigAgrees(1),
-            ]),
-            Step::Usual(&[
-                Check::Volume(1, "available"),
-                Check::Device(1, false),
-                Check::Session(false),
-            ]),
+            QEMU_ENDED,
+            USUALLY_ENDED,
+            Step::Detach(&[1]),
+            gone!(1),
+            NOTHING_LEFT,
         ],
         ..ONE_PATH
     },

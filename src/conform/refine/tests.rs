@@ -120,9 +120,14 @@ fn a_call_that_only_the_host_makes_has_its_reason_only_where_the_model_has_none(
     let gone = step("host::RealPath", link, "/dev/disk/by-path/<link1>");
     let there = step("host::RealPath", link, "/dev/<disk1>");
     let pause = step("runtime::Sleep", "sleep 2 s", "slept");
-    let late =
-        compare(&[there.clone(), pause, gone.clone()], std::slice::from_ref(&gone), &Ranges::new());
+    let late = compare(
+        &[there.clone(), pause.clone(), gone.clone()],
+        std::slice::from_ref(&gone),
+        &Ranges::new(),
+    );
     assert_eq!((late.differences.len(), late.unexplained().count()), (2, 0), "{late:#?}");
+    let alone = compare(&[pause], &[], &Ranges::new());
+    assert_eq!(alone.unexplained().count(), 1, "a pause that nothing follows: {alone:#?}");
     let other = compare(&[there], &[gone], &Ranges::new());
     assert_eq!(other.unexplained().count(), 1, "{other:#?}");
 }
