@@ -41,7 +41,7 @@ async fn look_now(play: &Play<'_>) -> Result<Seen, Failure> {
     }
     let stage = play.stage;
     let mut guests = vec![play.instance.clone()];
-    if play.volumes().any(|n| stage.is_others(n)) {
+    if play.volumes().iter().any(|n| stage.is_others(*n)) {
         guests.push(stage.other_id());
     }
     let seen = look(&play.hybrid.host, &stage.iqn, &stage.portals, &guests, &stage.run).await?;
