@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_profile_has_the_range_of_every_step_and_of_the_whole() {
-        let profile = calibrate(&[run(&[10, 20]), run(&[30])], "detach/healthy/").unwrap();
+        let runs = [run(&[10, 20]), run(&[30])];
+        assert_eq!(calibrate(&runs, "detach/healthy/").unwrap().detaches, 5, "all below it");
+        let profile = calibrate(&runs, "detach/healthy/one-path").unwrap();
         assert_eq!((profile.detaches, profile.host.as_str()), (3, "libvirt 9.0.0"));
         assert_eq!(profile.operation.len(), 1);
         let logout = profile.range("iscsi::Logout").unwrap();
