@@ -209,6 +209,8 @@ impl FaultLayer {
         let name = call.name();
         let system = call.system().to_owned();
         self.record(cx, name, &kind);
+        // What it disturbed gets its chance again before a simulation is quiet.
+        self.inner.lasts_until(self.inner.now());
         match kind {
             FaultKind::HttpError { status } => {
                 self.way(cx, &call).await?;

@@ -46,6 +46,11 @@ impl Observer {
         world.facts.clear();
     }
 
+    /// A request makes a call.
+    pub fn begun(&mut self, request: RequestId, operation: &'static str) {
+        self.checker.begun(request, operation);
+    }
+
     /// Judges what must hold when all is quiet and the user has retried.
     pub fn quiescent(&mut self, world: &World, now: SimTime) {
         let before = self.checker.violations().len();

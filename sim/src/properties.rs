@@ -132,6 +132,14 @@ impl Checker {
         }
     }
 
+    /// A request makes a call, whose effect comes later; those that no judge looks back to are
+    /// not remembered.
+    pub fn begun(&mut self, request: RequestId, operation: &'static str) {
+        if matches!(operation, "cinder::RollDetaching" | "nova::DeleteVolumeAttachment") {
+            self.history.begun.push((request, operation, self.step));
+        }
+    }
+
     /// Judges one transition.
     pub fn facts(&mut self, world: &World, now: SimTime, facts: &[Fact]) {
         self.step += 1;

@@ -203,6 +203,7 @@ impl Core {
     /// Makes a call: its effect and its reply are events from now on, whoever waits for them.
     pub(super) fn begin(self: &Rc<Self>, cx: &CallCx, call: Call) -> CallFuture {
         self.calls.set(self.calls.get() + 1);
+        self.observer.borrow_mut().begun(cx.request, call.name());
         let local =
             matches!(call, Call::Nova(_) | Call::Rpc(castoff_ports::rpc::Call::CallMethod(_)));
         let after = match &call {
@@ -275,6 +276,11 @@ impl Core {
         else {
             return;
         };
+        let life = self.life(cx.process);
+        if matches!(call, Call::Runtime(_)) && (life.dead || life.incarnation != cx.incarnation) {
+            // What another system was asked goes on; what the process itself was to do died with it.
+            return self.free(slot);
+        }
         let back = latency::under(self.profile.as_deref(), &call).back;
         match &call {
             Call::Runtime(castoff_ports::runtime::Call::Sleep(_)) => {

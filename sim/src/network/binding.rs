@@ -83,6 +83,7 @@ impl Binding for NetBinding {
         call: Call,
     ) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
         self.shared.calls.set(self.shared.calls.get() + 1);
+        self.shared.observer.borrow_mut().begun(cx.request, call.name());
         Box::pin(self.carry_out(cx, call))
     }
     fn now(&self) -> SimTime {

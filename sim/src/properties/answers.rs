@@ -88,12 +88,20 @@ fn wrong_400(checker: &Checker, world: &World, w: &Watched) -> Option<&'static s
 }
 
 /// 404: server, volume, BDM or cinder's attachment is missing.
-fn wrong_404(_: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
+fn wrong_404(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
     let attached = || {
         let mut rows = world.cinder.live_attachments();
         rows.any(|a| a.volume_id == w.volume && a.instance == w.instance)
     };
     let bdm = world.novadb.bdm(&w.volume, &w.instance).is_some();
+    // An attach that came to its end while the DELETE was under way: it may have looked before.
+    let begun = checker.history.begun(w.request, "nova::DeleteVolumeAttachment");
+    let mut attached_since = checker.history.attached.iter().filter(|(i, v, step)| {
+        *i == w.instance && *v == w.volume && begun.is_some_and(|b| *step > b)
+    });
+    if attached_since.next().is_some() {
+        return None;
+    }
     let volume = world.cinder.volume(&w.volume).is_some();
     (instance(world, w).is_some() && bdm && volume && attached())
         .then_some("and server, volume, BDM and attachment are there")

@@ -129,7 +129,7 @@ pub const CATALOGUE: &[Property] = &[
         "nothing"),
     property!("S14" Safety "RollbackMeansIntact" [Pipeline]
         "when a detach is rolled back to in-use, the guest's live disk and persistent config, the host's disk, the export, the attachment and the BDM are all there and work";
-        "no administrator has written the status; both generations break it by design when the failure comes after the unplug, or after the persistent config has changed"),
+        "no administrator has written the status; a guest that lets go once os-roll_detaching is under way is L4's; both generations break it by design when the failure comes after the unplug, or after the persistent config has changed"),
     property!("S15" Safety "NoFalseSuccess" [Pipeline]
         "when a detach is called a success, the disk is gone from the live and the persistent domain";
         "success is the action event's, or that the volume is available"),
@@ -182,7 +182,7 @@ pub const CATALOGUE: &[Property] = &[
         "at the end no detach, completed or abandoned, has left anything on the host or in one database alone";
         "S08 and S09 at the end, and the host's disks of a detach that nobody works on any more"),
     property!("L6" Liveness "Isolation" [Pipeline]
-        "no detach waits longer than 590 s for a lock that work on another volume holds";
+        "no detach waits longer than 590 s for a lock that work on another volume holds; a reboot or a shelve of its own server is work on this volume";
         "T_max is 530 s (eight unplug attempts of 25 s, 30 s for the device, five cinder calls of 60 s), c is 60 s"),
     property!("L7" Liveness "LockRelease" [Host]
         "a process that dies holds no lock any more";

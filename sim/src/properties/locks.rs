@@ -28,7 +28,8 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             no_cycle(checker, world, now, owner);
             if let Some(lock) = awaited(world, owner) {
                 let holder = lock.owner.request;
-                checker.history.waits.push(Wait { owner: *owner, since: now, holder });
+                let wait = Wait { owner: *owner, since: now, holder, kind: *kind };
+                checker.history.waits.push(wait);
             }
         }
         Fact::ProcessDied { process, incarnation } => {
@@ -132,7 +133,10 @@ fn isolation(checker: &mut Checker, now: SimTime, wait: Wait) {
         |request| checker.watched.iter().find(|w| w.request == request).map(|w| w.volume.clone());
     let waited = now.since(wait.since);
     let Some(mine) = volume(wait.owner.request).filter(|_| waited > LONGEST_WAIT) else { return };
-    if volume(wait.holder).as_ref() != Some(&mine) {
+    let theirs = volume(wait.holder);
+    // Under the server's own lock a reboot or a shelve works on all of its volumes, this one too.
+    let whole_server = wait.kind == LockKind::Instance && theirs.is_none();
+    if theirs.as_ref() != Some(&mine) && !whole_server {
         checker.broken(
             "L6",
             now,

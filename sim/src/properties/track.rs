@@ -1,6 +1,6 @@
 //! What a checker remembers of a run: who set, made, asked and awaited what.
 
-use castoff_model::locks::Owner;
+use castoff_model::locks::{LockKind, Owner};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, RequestId, SimTime, VolumeId};
 use castoff_scenarios::End;
 
@@ -42,6 +42,7 @@ pub(super) struct Wait {
     pub(super) owner: Owner,
     pub(super) since: SimTime,
     pub(super) holder: RequestId,
+    pub(super) kind: LockKind,
 }
 
 /// A disk of a guest: whether its unplug was asked for since it was plugged.
@@ -84,9 +85,34 @@ pub(super) struct History {
     /// Answers of 5xx that nothing explains yet.
     pub(super) errors: Vec<(RequestId, String)>,
     pub(super) retry: Option<Retry>,
+    /// The last call of a request that judges look back to, and at which step it was made.
+    pub(super) begun: Vec<(RequestId, &'static str, u64)>,
+    /// Disks that their guest has let go of, and at which step.
+    pub(super) let_go: Vec<(InstanceId, VolumeId, u64)>,
+    /// BDMs that came into being, and at which step.
+    pub(super) attached: Vec<(InstanceId, VolumeId, u64)>,
 }
 
 impl History {
+    /// The step at which `request` last made this call; none if it is not remembered.
+    pub(super) fn begun(&self, request: RequestId, operation: &str) -> Option<u64> {
+        let mut last = self.begun.iter().rev();
+        last.find(|(r, o, _)| *r == request && *o == operation).map(|(_, _, step)| *step)
+    }
+
+    /// Whether the guest let go of the disk when `request` had already made this call, so that
+    /// it could not know.
+    pub(super) fn let_go_since(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+        request: RequestId,
+        operation: &str,
+    ) -> bool {
+        let Some(begun) = self.begun(request, operation) else { return false };
+        self.let_go.iter().any(|(i, v, step)| i == instance && v == volume && *step > begun)
+    }
+
     /// Who set the status `detaching` of this volume last.
     pub(super) fn owner(&self, volume: &VolumeId) -> Option<RequestId> {
         self.owners.iter().find(|(v, _)| v == volume).map(|(_, request)| *request)

@@ -46,6 +46,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             }
         }
         Fact::DiskUnplugged { instance, volume, .. } => {
+            checker.history.let_go.push((instance.clone(), volume.clone(), checker.step));
             let at_work = |r: RequestId| world.broker.in_flight().any(|w| w == r);
             let mine = |w: &super::Watched| w.volume == *volume && w.instance == *instance;
             let nobody = !checker.watched.iter().any(|w| mine(w) && at_work(w.request));
@@ -55,6 +56,9 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         }
         Fact::Notified { request, event } if *event == DETACHED => {
             notified(checker, world, now, *request);
+        }
+        Fact::BdmCreated { volume, instance, .. } => {
+            checker.history.attached.push((instance.clone(), volume.clone(), checker.step));
         }
         Fact::BdmDestroyed { volume, .. } => {
             let op = checker.cause.map(|c| c.operation);

@@ -56,9 +56,13 @@ impl Core {
         self.periods.borrow_mut().idle = 0;
     }
 
-    /// A run is not over before this: a fault lasts.
+    /// A run is not over before this: a fault lasts. A pass that it strikes is not one that found
+    /// nothing to do.
     pub(in crate::direct) fn lasts_until(&self, at: SimTime) {
-        self.at(at, Event::Over);
+        self.wake();
+        if at > self.now() {
+            self.at(at, Event::Over);
+        }
     }
 
     /// Whether only timers of periodic tasks are left, and their passes change nothing. To be asked
