@@ -51,6 +51,11 @@ impl Observer {
         self.checker.begun(request, operation);
     }
 
+    /// A fault lasts, for everyone.
+    pub fn disturbed(&mut self, from: SimTime, until: SimTime) {
+        self.checker.disturbed(from, until);
+    }
+
     /// Judges what must hold when all is quiet and the user has retried.
     pub fn quiescent(&mut self, world: &World, now: SimTime) {
         let before = self.checker.violations().len();

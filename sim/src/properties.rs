@@ -140,6 +140,13 @@ impl Checker {
         }
     }
 
+    /// From now until then a part of the network is down, for whoever needs it.
+    pub fn disturbed(&mut self, from: SimTime, until: SimTime) {
+        if until > from {
+            self.history.disturbed.push((from, until));
+        }
+    }
+
     /// Judges one transition.
     pub fn facts(&mut self, world: &World, now: SimTime, facts: &[Fact]) {
         self.step += 1;

@@ -136,6 +136,7 @@ impl Shared {
     }
 
     pub(super) fn lasts_until(&self, at: SimTime) {
+        self.observer.borrow_mut().disturbed(self.now(), at);
         self.lasts_until.set(self.lasts_until.get().max(at));
     }
 

@@ -183,7 +183,7 @@ pub const CATALOGUE: &[Property] = &[
         "S08 and S09 at the end, and the host's disks of a detach that nobody works on any more"),
     property!("L6" Liveness "Isolation" [Pipeline]
         "no detach waits longer than 590 s for a lock that work on another volume holds; a reboot or a shelve of its own server is work on this volume";
-        "T_max is 530 s (eight unplug attempts of 25 s, 30 s for the device, five cinder calls of 60 s), c is 60 s"),
+        "T_max is 530 s (eight unplug attempts of 25 s, 30 s for the device, five cinder calls of 60 s), c is 60 s; the time in which a part of the network is down does not count"),
     property!("L7" Liveness "LockRelease" [Host]
         "a process that dies holds no lock any more";
         "volume.status is no lock here: that is L2"),

@@ -131,7 +131,8 @@ fn host_wide(checker: &mut Checker, world: &World, now: SimTime, fact: &Fact) {
 fn isolation(checker: &mut Checker, now: SimTime, wait: Wait) {
     let volume =
         |request| checker.watched.iter().find(|w| w.request == request).map(|w| w.volume.clone());
-    let waited = now.since(wait.since);
+    // A network that is down keeps every detach waiting, whoever holds the lock.
+    let waited = checker.history.undisturbed(wait.since, now);
     let Some(mine) = volume(wait.owner.request).filter(|_| waited > LONGEST_WAIT) else { return };
     let theirs = volume(wait.holder);
     // Under the server's own lock a reboot or a shelve works on all of its volumes, this one too.

@@ -1,5 +1,7 @@
 //! What a checker remembers of a run: who set, made, asked and awaited what.
 
+use std::time::Duration;
+
 use castoff_model::locks::{LockKind, Owner};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, RequestId, SimTime, VolumeId};
 use castoff_scenarios::End;
@@ -85,6 +87,8 @@ pub(super) struct History {
     /// Answers of 5xx that nothing explains yet.
     pub(super) errors: Vec<(RequestId, String)>,
     pub(super) retry: Option<Retry>,
+    /// When a part of the network was down, from and until.
+    pub(super) disturbed: Vec<(SimTime, SimTime)>,
     /// The last call of a request that judges look back to, and at which step it was made.
     pub(super) begun: Vec<(RequestId, &'static str, u64)>,
     /// Disks that their guest has let go of, and at which step.
@@ -94,6 +98,19 @@ pub(super) struct History {
 }
 
 impl History {
+    /// The time since `from` in which the whole network was up.
+    pub(super) fn undisturbed(&self, from: SimTime, now: SimTime) -> Duration {
+        let mut cuts: Vec<_> =
+            self.disturbed.iter().map(|(a, b)| (*a.max(&from), *b.min(&now))).collect();
+        cuts.sort();
+        let (mut up, mut at) = (Duration::ZERO, from);
+        for (down, again) in cuts.into_iter().filter(|(down, again)| down < again) {
+            up += down.since(at);
+            at = at.max(again);
+        }
+        up + now.since(at)
+    }
+
     /// The step at which `request` last made this call; none if it is not remembered.
     pub(super) fn begun(&self, request: RequestId, operation: &str) -> Option<u64> {
         let mut last = self.begun.iter().rev();
@@ -121,5 +138,43 @@ impl History {
     /// Whether an administrator has had a hand in this volume's state.
     pub(super) fn is_admins(&self, volume: &VolumeId) -> bool {
         self.admin.contains(volume)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SimTime {
+        SimTime::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn time_in_which_the_network_is_down_does_not_count() {
+        let mut history = History::default();
+        assert_eq!(history.undisturbed(at(10), at(110)).as_secs(), 100);
+        history.disturbed = vec![(at(60), at(80)), (at(70), at(90)), (at(0), at(20))];
+        // Up from 20 to 60 and from 90 to 110.
+        assert_eq!(history.undisturbed(at(10), at(110)).as_secs(), 60);
+        history.disturbed.push((at(200), at(300)));
+        assert_eq!(history.undisturbed(at(10), at(110)).as_secs(), 60);
+        history.disturbed.push((at(0), at(800)));
+        assert_eq!(history.undisturbed(at(10), at(110)).as_secs(), 0);
+    }
+
+    #[test]
+    fn a_guest_lets_go_since_a_call_only_if_after_it() {
+        let (server, volume) = (InstanceId::new("server"), VolumeId::new("volume"));
+        let roll = "cinder::RollDetaching";
+        let mut history = History::default();
+        history.let_go.push((server.clone(), volume.clone(), 5));
+        let since = |h: &History| h.let_go_since(&server, &volume, RequestId(1), roll);
+        assert!(!since(&history), "no such call");
+        history.begun.push((RequestId(1), roll, 5));
+        assert!(!since(&history), "it was gone when the call was made");
+        history.begun.insert(0, (RequestId(1), roll, 4));
+        assert!(!since(&history), "the last call counts");
+        history.begun.pop();
+        assert!(since(&history));
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
                 (progress.lost, progress.acted, progress.intruder) = (true, None, None);
             }
         }
+        // Its locks are free, and whoever goes on with a detach begins anew.
+        Fact::ProcessDied { process: Process::NovaCompute, .. } => {
+            for progress in &mut checker.progress {
+                (progress.acted, progress.intruder) = (None, None);
+            }
+        }
         Fact::DiskUnplugged { instance, volume, .. } => {
             checker.history.let_go.push((instance.clone(), volume.clone(), checker.step));
             let at_work = |r: RequestId| world.broker.in_flight().any(|w| w == r);

@@ -61,6 +61,7 @@ impl Core {
     pub(in crate::direct) fn lasts_until(&self, at: SimTime) {
         self.wake();
         if at > self.now() {
+            self.observer.borrow_mut().disturbed(self.now(), at);
             self.at(at, Event::Over);
         }
     }
