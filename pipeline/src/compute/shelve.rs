@@ -245,6 +245,12 @@ async fn take_up_unshelve(cx: &Context<'_>, instance: &InstanceId) -> Result<boo
         active(cx, instance).await?;
         return Ok(true);
     }
+    // That it is active may have been written, and the reply lost: its user knows it as such, and
+    // what stopped the guest since is none of the unshelve's.
+    let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+    if server.vm_state == VmState::Active && server.task_state.is_none() {
+        return Ok(true);
+    }
     offload::offload(cx, instance, false, &[SPAWNING]).await?;
     Ok(false)
 }
