@@ -160,9 +160,9 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 fn accounts(prepared: &Prepared) -> Vec<Account> {
     let demo = Account {
         cloud: "castoff",
-        username: prepared.user.user.to_string(),
-        password: prepared.user.password.clone(),
-        project: prepared.user.project.to_string(),
+        username: prepared.users.member.user.to_string(),
+        password: prepared.users.member.password.clone(),
+        project: prepared.users.member.project.to_string(),
     };
     let admin = Account {
         cloud: "castoff-admin",

@@ -96,9 +96,18 @@ pub async fn attach(
     server: &InstanceId,
     volume: &VolumeId,
 ) -> Result<Option<VolumeAttachment>, Failure> {
+    attach_at(port, server, volume, MICROVERSION).await
+}
+
+/// The same at another microversion: a multiattach volume needs 2.60.
+pub async fn attach_at(
+    port: &Port,
+    server: &InstanceId,
+    volume: &VolumeId,
+    microversion: Microversion,
+) -> Result<Option<VolumeAttachment>, Failure> {
     let (server_id, volume_id) = (server.clone(), volume.clone());
     let options = AttachOptions::default();
-    let microversion = MICROVERSION;
     port.call(CreateVolumeAttachment { server_id, volume_id, options, microversion }).await
 }
 

@@ -15,6 +15,8 @@ impl Microversion {
     pub const MIN: Microversion = Microversion(1);
     /// Detach of shelved servers needs 2.20.
     pub const SHELVED_DETACH: Microversion = Microversion(20);
+    /// Multiattach volumes are attached from 2.60 on.
+    pub const MULTIATTACH: Microversion = Microversion(60);
     /// PUT changes delete_on_termination from 2.85 on, and only swaps volumes before.
     pub const UPDATE_ATTACHMENT: Microversion = Microversion(85);
     /// attachment_id and bdm_uuid are shown from 2.89 on.

@@ -71,6 +71,21 @@ files![
     "detach-of-volume-attached-while-shelved",
     "detach-races-shelve",
     "server-deleted-while-compute-is-down",
+    "detach-from-locked-server",
+    "detach-by-reader",
+    "detach-by-stranger",
+    "multiattach-two-servers",
+    "multiattach-stale-attachment",
+    "iscsid-scans-by-itself",
+    "open-iscsi-downgraded",
+    "cinder-forbids",
+    "attach-fails-late",
+    "detach-from-stopped-server",
+    "detach-after-failed-start",
+    "detach-after-failed-reboot",
+    "encrypted-volume-after-unshelve",
+    "server-deleted-while-shelved",
+    "detach-from-shelved-server-by-old-client",
 ];
 
 /// Every built-in scenario, in the order of tables.

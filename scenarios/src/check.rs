@@ -11,6 +11,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use castoff_ports::nova::Microversion;
+
 use crate::nearest::nearest;
 use crate::scenario::{Expectation, Leftover, Scenario};
 
@@ -249,6 +251,10 @@ impl Problems {
             if !scenario.volumes.iter().any(|v| v.name == actor.volume) {
                 let place = place!["actor", i, "volume"];
                 self.add_unknown(place, "volume", &actor.volume, "volumes of this file", &known);
+            }
+            if actor.microversion.is_some_and(|n| !(1..=Microversion::LATEST.0).contains(&n)) {
+                let latest = Microversion::LATEST.0;
+                self.add(place!["actor", i, "microversion"], format!("expected 1 to {latest}"));
             }
             self.time(place!["actor", i, "at_ms"], actor.at_ms);
         }

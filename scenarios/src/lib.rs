@@ -11,6 +11,7 @@
 //! - [`schema`]: the JSON Schema of a file, for editors; published as `scenario.schema.json`.
 //! - `nearest`: did you mean.
 
+mod actor;
 mod before;
 pub mod builtin;
 pub mod check;
@@ -24,5 +25,5 @@ pub use check::{POLICIES, Problem, check};
 pub use load::{LoadError, load, parse};
 pub use scenario::{
     Action, Actor, End, Expectation, GuestSpec, HostEvent, HostSpec, Leftover, LetsGo, Linger,
-    Scenario, StorageSpec, TokenSpec, VolumeSpec,
+    OpenIscsi, Scenario, Standing, StorageSpec, TokenSpec, VolumeSpec,
 };

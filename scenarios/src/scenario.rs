@@ -11,7 +11,8 @@ use castoff_ports::qemu::{Machine, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::before::{Leftover, TokenSpec};
+pub use crate::actor::{Action, Actor, Standing};
+pub use crate::before::{Leftover, TokenSpec, VolumeSpec};
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -95,38 +96,6 @@ impl Scenario {
     }
 }
 
-/// A volume.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VolumeSpec {
-    /// Name within the file: `v1`.
-    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
-    pub name: String,
-    /// Attached at the start, by the attach pipeline.
-    #[serde(default = "yes")]
-    pub attached: bool,
-    /// Its type is encrypted (LUKS): the guest lets go before the passphrase goes, and that goes
-    /// before the host's disk.
-    #[serde(default)]
-    pub encrypted: bool,
-    /// It is its server's root disk.
-    #[serde(default, skip_serializing_if = "no")]
-    pub root: bool,
-    /// The server that it is attached to, by a name within the file: `s2`. Absent: the first
-    /// server, which is always there; each other name is one more on the same host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
-    pub server: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn no(value: &bool) -> bool {
-    !value
-}
-
 /// The storage backend.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +113,10 @@ pub struct StorageSpec {
     /// cinder does not list the portals: a host with multipath asks the target for them.
     #[serde(default, skip_serializing_if = "no")]
     pub unlisted_portals: bool,
+}
+
+fn no(value: &bool) -> bool {
+    !value
 }
 
 fn one() -> u8 {
@@ -202,6 +175,9 @@ pub struct HostSpec {
     /// nova.conf says `volume_use_multipath = false` again when the run starts.
     #[serde(default, skip_serializing_if = "no")]
     pub multipath_switched_off: bool,
+    /// The host's open-iscsi, where it is not the release's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_iscsi: Option<OpenIscsi>,
     /// iscsiadm warns of something when it lists sessions.
     #[serde(default, skip_serializing_if = "no")]
     pub iscsiadm_warns: bool,
@@ -221,6 +197,17 @@ pub struct HostSpec {
     /// What happens to the host by itself.
     #[serde(default, rename = "event", skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<HostEvent>,
+}
+
+/// An open-iscsi that does not know `node.session.scan`: iscsid scans by itself (os-brick f67d46c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenIscsi {
+    /// It has always been so old.
+    Old,
+    /// It was put back to an old one when nova-compute was running: os-brick looks for the word in
+    /// iscsiadm when it is imported, and hears of the change when it next connects.
+    Downgraded,
 }
 
 /// Something that happens to the host by itself, whatever nova does.
@@ -267,67 +254,6 @@ pub enum Linger {
     /// It never goes, until faults stop.
     #[serde(rename = "forever")]
     Never,
-}
-
-/// Who does what.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Actor {
-    /// What.
-    pub action: Action,
-    /// On which volume.
-    pub volume: String,
-    /// On which server; the volume's when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
-    pub server: Option<String>,
-    /// When, in milliseconds from the start.
-    #[serde(default)]
-    pub at_ms: u64,
-}
-
-/// What an actor does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// A user's `DELETE /servers/{id}/os-volume_attachments/{vol}`, then polling the list.
-    Detach,
-    /// A user's POST of the same.
-    Attach,
-    /// A user's POST of the same, as soon as cinder shows the volume `available`: polled every second.
-    AttachWhenAvailable,
-    /// A user's `DELETE /volumes/{id}` to cinder, as soon as it shows the volume `available`.
-    DeleteVolume,
-    /// An administrator's os-reset_status: `available`, and attach_status `detached`.
-    ResetToAvailable,
-    /// An administrator's os-reset_status: `in-use`, and attach_status `attached`.
-    ResetToInUse,
-    /// An administrator's os-reset_status: `error`; attach_status stays.
-    ResetToError,
-    /// An administrator's os-force_detach, without a connector.
-    ForceDetach,
-    /// A user's `DELETE /servers/{id}`: of the server that has the volume.
-    DeleteServer,
-    /// A user's `reboot` of it, HARD.
-    HardReboot,
-    /// A user's `reboot` of it, SOFT.
-    SoftReboot,
-    /// nova-compute is stopped, and started ten seconds later: a package update.
-    RestartCompute,
-    /// A user's `os-stop` of it.
-    Stop,
-    /// A user's `os-start` of it.
-    Start,
-    /// A user's `shelve` of it; it leaves its host.
-    Shelve,
-    /// A user's `unshelve` of it.
-    Unshelve,
-    /// A user's `suspend` of it.
-    Suspend,
-    /// A user's `resume` of it.
-    Resume,
-    /// A user's `DELETE /attachments/{id}` to cinder, past nova: of the server's attachment.
-    DeleteAttachment,
 }
 
 /// How a volume stands when everything has become quiet.

@@ -179,6 +179,14 @@ fn a_backend_has_a_portal_that_answers() {
 }
 
 #[test]
+fn microversions_are_those_that_nova_has() {
+    assert_eq!(places(|s| s.actors[0].microversion = Some(1)), [""; 0]);
+    assert_eq!(places(|s| s.actors[0].microversion = Some(103)), [""; 0]);
+    assert_eq!(places(|s| s.actors[0].microversion = Some(0)), ["actor[0].microversion"]);
+    assert_eq!(places(|s| s.actors[0].microversion = Some(104)), ["actor[0].microversion"]);
+}
+
+#[test]
 fn servers_are_named_in_kebab_case() {
     assert_eq!(places(|s| s.volumes[0].server = Some("s2".into())), [""; 0]);
     assert_eq!(places(|s| s.volumes[0].server = Some("S 2".into())), ["volume[0].server"]);

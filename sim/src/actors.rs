@@ -7,9 +7,9 @@ use castoff_pipeline::client::{self, User};
 use castoff_ports::cinder::{
     AttachStatus, AttachmentDelete, DeleteVolume, ForceDetach, GetVolume, ResetStatus, VolumeStatus,
 };
-use castoff_ports::nova::ServerAction;
+use castoff_ports::nova::{DeleteVolumeAttachment, Microversion, ServerAction};
 use castoff_ports::{Failure, InstanceId, Port, RequestId, VolumeId};
-use castoff_scenarios::Action;
+use castoff_scenarios::{Action, Standing};
 
 /// A user looks every five seconds, for five minutes: nova's attachments, as a careful client does.
 const PATIENCE: client::Patience =
@@ -32,8 +32,12 @@ pub struct Script {
     pub server: InstanceId,
     /// Which volume.
     pub volume: VolumeId,
-    /// Who: an administrator where the action is one's.
+    /// Who.
     pub user: User,
+    /// What that user is to the server's project.
+    pub by: Standing,
+    /// At which microversion it attaches or detaches.
+    pub microversion: Microversion,
     /// From the start of the run.
     pub at: Duration,
 }
@@ -45,31 +49,6 @@ pub struct Answer {
     pub request: RequestId,
     /// Accepted, or why not.
     pub result: Result<(), Failure>,
-}
-
-/// Whether cinder lets administrators alone do it.
-pub fn is_admins(action: Action) -> bool {
-    match action {
-        Action::ResetToAvailable
-        | Action::ResetToInUse
-        | Action::ResetToError
-        | Action::ForceDetach => true,
-        Action::Detach
-        | Action::Attach
-        | Action::AttachWhenAvailable
-        | Action::DeleteVolume
-        | Action::DeleteServer
-        | Action::HardReboot
-        | Action::SoftReboot
-        | Action::RestartCompute
-        | Action::Stop
-        | Action::Start
-        | Action::Shelve
-        | Action::Unshelve
-        | Action::Suspend
-        | Action::Resume
-        | Action::DeleteAttachment => false,
-    }
 }
 
 impl Script {
@@ -92,6 +71,16 @@ impl Script {
         self.act(&port.with_auth(auth), tell).await;
     }
 
+    async fn detach(&self, port: &Port) -> Result<(), Failure> {
+        let (server_id, volume_id) = (self.server.clone(), self.volume.clone());
+        let microversion = self.microversion;
+        port.call(DeleteVolumeAttachment { server_id, volume_id, microversion }).await
+    }
+
+    async fn attach(&self, port: &Port) -> Result<(), Failure> {
+        client::attach_at(port, &self.server, &self.volume, self.microversion).await.map(drop)
+    }
+
     async fn act(self, port: &Port, tell: impl Fn(Result<(), Failure>)) {
         let (server, volume) = (&self.server, &self.volume);
         let volume_id = volume.clone();
@@ -101,7 +90,7 @@ impl Script {
         };
         match self.action {
             Action::Detach => {
-                let result = client::detach(port, server, volume).await;
+                let result = self.detach(port).await;
                 let accepted = result.is_ok();
                 tell(result);
                 if accepted {
@@ -109,10 +98,10 @@ impl Script {
                     let _ = client::wait_detached(port, server, volume, PATIENCE).await;
                 }
             }
-            Action::Attach => tell(client::attach(port, server, volume).await.map(drop)),
+            Action::Attach => tell(self.attach(port).await),
             Action::AttachWhenAvailable => {
                 if wait_available(port, volume).await {
-                    tell(client::attach(port, server, volume).await.map(drop));
+                    tell(self.attach(port).await);
                 }
             }
             Action::DeleteVolume => {
@@ -149,6 +138,13 @@ impl Script {
             }
             Action::Resume => {
                 tell(client::server_action(port, server, ServerAction::Resume).await);
+            }
+            Action::Lock => {
+                let lock = ServerAction::Lock { reason: None };
+                tell(client::server_action(port, server, lock).await);
+            }
+            Action::Unlock => {
+                tell(client::server_action(port, server, ServerAction::Unlock).await);
             }
             Action::DeleteAttachment => tell(delete_attachment(port, server, volume).await),
             // Nobody is asked for it: play has done it.

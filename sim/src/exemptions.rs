@@ -14,6 +14,8 @@ pub struct Exemption {
     pub property: &'static str,
     /// A kind of fault that the plan must have; none: whatever else goes wrong.
     pub fault: Option<&'static str>,
+    /// A request that a fault of the plan must strike, by its number; none: any.
+    pub request: Option<u32>,
     /// Whose duty it would be.
     pub owner: &'static str,
     /// What the pipeline takes for granted.
@@ -26,10 +28,13 @@ pub struct Exemption {
 impl Exemption {
     /// Whether it speaks of this property, broken by this plan.
     pub fn covers(&self, scenario: &str, property: &str, plan: &[Fault]) -> bool {
-        let has = |kind| plan.iter().any(|f| f.strike.as_str() == kind);
+        let has = |f: &Fault| {
+            self.fault.is_none_or(|kind| f.strike.as_str() == kind)
+                && self.request.is_none_or(|r| f.at.request == Some(castoff_ports::RequestId(r)))
+        };
         (self.scenario == "*" || self.scenario == scenario)
             && self.property == property
-            && self.fault.is_none_or(has)
+            && (self.fault.is_none() && self.request.is_none() || plan.iter().any(has))
     }
 }
 
@@ -65,6 +70,7 @@ const RESET: Exemption = Exemption {
     scenario: "detach-races-reset-status",
     property: "",
     fault: None,
+    request: None,
     owner: "the administrator",
     assumption: "whoever gives a volume free by os-reset_status has looked that nobody has it; the reconciler takes it from the guest afterwards",
     plan: "",
@@ -76,6 +82,7 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "*",
         property: "S14",
         fault: Some("portals-down"),
+        request: None,
         owner: "storage network",
         assumption: "the portals are up when a guest keeps its disk: a rollback cannot mend them",
         plan: "nova-compute:host::JournalWrite#1@1:portals-down",
@@ -84,9 +91,28 @@ pub const HARDENED: &[Exemption] = &[
         scenario: "detach-races-volume-delete",
         property: "L3",
         fault: None,
+        request: None,
         owner: "the user",
         assumption: "a volume that is deleted as soon as it is available cannot be detached once more",
         plan: "",
+    },
+    Exemption {
+        scenario: "detach-from-shelved-server-by-old-client",
+        property: "L3",
+        fault: None,
+        request: None,
+        owner: "the user's client",
+        assumption: "whoever detaches from a shelved server asks for microversion 2.20 or a newer one",
+        plan: "",
+    },
+    Exemption {
+        scenario: "open-iscsi-downgraded",
+        property: "S07",
+        fault: None,
+        request: Some(2),
+        owner: "whoever replaces open-iscsi",
+        assumption: "nova-compute starts anew, or connects a volume, before it next detaches one: os-brick hears of another open-iscsi in no other way",
+        plan: "client:keystone::CreateToken#1@2:unreachable",
     },
     Exemption { property: "S01", ..RESET },
     Exemption { property: "S08", ..RESET },

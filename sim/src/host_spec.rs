@@ -1,13 +1,15 @@
 //! A scenario's `[host]`: QEMU, what is odd, what happens by itself, what was left behind.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_model::World;
 use castoff_model::hypervisor::Happening;
+use castoff_pipeline::conf::Conf;
 use castoff_ports::qemu::Machine;
 use castoff_ports::{Lun, SimTime, VolumeId};
 use castoff_scenarios::scenario::FIRST_SERVER;
-use castoff_scenarios::{HostEvent, HostSpec, Leftover, Scenario};
+use castoff_scenarios::{HostEvent, HostSpec, Leftover, OpenIscsi, Scenario};
 
 use crate::prepare::{compute_host, server_id, volume_id};
 
@@ -21,6 +23,9 @@ pub fn apply(world: &mut World, host: &HostSpec, start: SimTime) {
         hypervisor.qemu.machine = machine;
     }
     hypervisor.events_lag = host.libvirtd_lags_ms.map(Duration::from_millis);
+    if host.open_iscsi == Some(OpenIscsi::Downgraded) {
+        world.kernel.install_old_open_iscsi();
+    }
     world.kernel.quirks.iscsiadm_warns = host.iscsiadm_warns;
     schedule(world, &host.events, start);
 }
@@ -103,5 +108,33 @@ pub(crate) fn promptly(machine: Option<Machine>) -> (u32, u32) {
         Some(Machine::Pc) => (198, 707),
         Some(Machine::Q35) => (100, 130),
         Some(Machine::Q35Native) => (1_100, 1_250),
+    }
+}
+
+/// nova.conf as a process finds it that starts now: os-brick looks into the installed iscsiadm.
+pub(crate) fn conf_at_start(conf: &Rc<Conf>, world: &World) -> Rc<Conf> {
+    let iscsiadm_manual_scan = world.kernel.knows_manual_scan();
+    match conf.iscsiadm_manual_scan == iscsiadm_manual_scan {
+        true => conf.clone(),
+        false => Rc::new(Conf { iscsiadm_manual_scan, ..(**conf).clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use castoff_model::Release;
+    use castoff_pipeline::policy::Policy;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_starts_looks_into_the_iscsiadm_that_is_installed_by_then() {
+        let release = Release::named("2026.1").expect("a release");
+        let mut world = World::new(release);
+        let policy = Policy::named("2026.1").expect("a policy");
+        let conf = Rc::new(Conf::new(policy, compute_host()));
+        assert!(Rc::ptr_eq(&conf_at_start(&conf, &world), &conf), "nothing has changed");
+        world.kernel.install_old_open_iscsi();
+        assert!(conf.iscsiadm_manual_scan && !conf_at_start(&conf, &world).iscsiadm_manual_scan);
     }
 }

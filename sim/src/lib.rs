@@ -5,7 +5,7 @@
 //! - [`network`]: the same models behind HTTP, a broker and links, on turmoil hosts.
 //! - [`prepare`]: a scenario's starting state, made by the attach pipeline.
 //! - [`host_spec`]: its QEMU, and what happens to its host by itself.
-//! - [`actors`]: what users do, on any binding.
+//! - [`users`], [`actors`]: who asks, and what they do, on any binding.
 //! - [`observe`], [`properties`]: every change is traced and checked.
 //! - [`run`]: one run from its identity to its report.
 //! - [`exemptions`]: what `hardened` does not hold, and whose duty it would be.
@@ -42,3 +42,4 @@ pub mod schedule;
 pub mod shrink;
 pub mod standing;
 pub mod suite;
+pub mod users;

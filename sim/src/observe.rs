@@ -23,7 +23,8 @@ impl Observer {
 
     /// Looks at what changed since the last time.
     pub fn observe(&mut self, world: &mut World, now: SimTime) {
-        self.checker.called(world.cause.take());
+        let cause = world.cause.take();
+        self.checker.called(world, cause);
         if world.facts.is_empty() {
             return;
         }

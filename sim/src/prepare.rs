@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castoff_model::{Release, World, hypervisor, kernel};
-use castoff_pipeline::client::User;
+use castoff_pipeline::client;
 use castoff_pipeline::conf::{Conf, ServiceUser};
-use castoff_pipeline::policy::Policy;
+use castoff_pipeline::policy::{Policy, VolumeApi};
 use castoff_ports::cinder::VolumeStatus;
-use castoff_ports::keystone::Role;
 use castoff_ports::libvirt::PowerState;
+use castoff_ports::nova::Microversion;
 use castoff_ports::novadb::{Instance, VmState};
 use castoff_ports::plan::Plan;
 use castoff_ports::trace::Trace;
@@ -23,7 +23,7 @@ use castoff_ports::{
     UserId, VolumeId,
 };
 use castoff_scenarios::scenario::FIRST_SERVER;
-use castoff_scenarios::{Action, LetsGo, Linger, Scenario};
+use castoff_scenarios::{Action, Actor, LetsGo, Linger, OpenIscsi, Scenario, Standing, VolumeSpec};
 
 use crate::actors::Script;
 use crate::direct::{Direct, Quiet};
@@ -32,6 +32,7 @@ use crate::latency::profile::Profile;
 use crate::observe::Observer;
 use crate::properties::Checker;
 use crate::rng::SimRng;
+use crate::users::{Users, project};
 
 /// nova's service_down_time: no heartbeat for so long is down.
 pub const SERVICE_DOWN_TIME: Duration = Duration::from_secs(60);
@@ -115,10 +116,8 @@ pub struct Prepared {
     pub conf: Rc<Conf>,
     /// The first server.
     pub server: InstanceId,
-    /// The user.
-    pub user: User,
-    /// Who mends volumes in cinder.
-    pub admin: User,
+    /// Who asks.
+    pub users: Users,
     /// When a run starts.
     pub start: SimTime,
     /// The release's measured times.
@@ -157,9 +156,10 @@ impl Prepared {
         }
         let profile = release.timing.as_deref().map(Profile::resolve).transpose();
         let profile = profile.map_err(|e| PrepareError::Timing(e.to_string()))?;
-        let project = ProjectId::new("demo");
+        let users = Users::new();
         let mut conf = Conf::new(policy.clone(), compute_host());
-        conf.iscsiadm_manual_scan = release.manual_scan;
+        conf.iscsiadm_manual_scan =
+            release.manual_scan && scenario.host.open_iscsi != Some(OpenIscsi::Old);
         conf.use_multipath = scenario.host.multipath;
         if release.service_token {
             conf.service_user = Some(ServiceUser {
@@ -174,19 +174,10 @@ impl Prepared {
             release: release.clone(),
             conf: Rc::new(conf),
             server: server_id(scenario, FIRST_SERVER),
-            user: User {
-                user: UserId::new("demo"),
-                password: Secret::new("demo-password"),
-                project: project.clone(),
-            },
-            admin: User {
-                user: UserId::new("admin"),
-                password: Secret::new("admin-password"),
-                project: ProjectId::new("admin"),
-            },
+            world: empty_cloud(scenario, release, &users),
+            users,
             start: RUN_STARTS,
             profile,
-            world: empty_cloud(scenario, release, project),
         };
         let attached = prepared.attach_all();
         prepared.world = attached?;
@@ -198,6 +189,35 @@ impl Prepared {
         Ok(Rc::new(prepared))
     }
 
+    /// What is attached at the start.
+    fn attached(&self) -> impl Iterator<Item = &VolumeSpec> {
+        self.scenario.volumes.iter().filter(|v| v.attached)
+    }
+
+    /// The server that a volume is of.
+    fn server_of(&self, volume: &VolumeSpec) -> InstanceId {
+        server_id(&self.scenario, volume.server.as_deref().unwrap_or(FIRST_SERVER))
+    }
+
+    /// The microversion at which a client of this nova attaches a volume.
+    fn attaches_at(&self, volume: &VolumeSpec) -> Microversion {
+        match (volume.multiattach, self.policy.volume_api) {
+            (true, VolumeApi::Attachments) => Microversion::MULTIATTACH,
+            // Older than that microversion.
+            (true, VolumeApi::Legacy) | (false, _) => client::MICROVERSION,
+        }
+    }
+
+    /// The microversion of an actor's request.
+    pub(crate) fn microversion_of(&self, actor: &Actor) -> Microversion {
+        let volume = || self.scenario.volumes.iter().find(|v| v.name == actor.volume);
+        match (actor.microversion, actor.action) {
+            (Some(n), _) => Microversion(n),
+            (None, Action::Detach) => client::MICROVERSION,
+            (None, _) => volume().map_or(client::MICROVERSION, |v| self.attaches_at(v)),
+        }
+    }
+
     fn attach_all(&mut self) -> Result<World, PrepareError> {
         let this = Rc::new(Prepared {
             scenario: self.scenario.clone(),
@@ -205,8 +225,7 @@ impl Prepared {
             release: self.release.clone(),
             conf: self.conf.clone(),
             server: self.server.clone(),
-            user: self.user.clone(),
-            admin: self.admin.clone(),
+            users: self.users.clone(),
             start: SimTime::ZERO,
             profile: self.profile.clone(),
             world: self.world.clone(),
@@ -217,13 +236,15 @@ impl Prepared {
         heal_world(&mut world, SimTime::ZERO);
         let direct =
             Direct::new(&this, world, observer, &Plan::default(), SETUP_SEED, SimTime::ZERO);
-        for (i, spec) in self.scenario.volumes.iter().filter(|v| v.attached).enumerate() {
+        for (i, spec) in self.attached().enumerate() {
             let script = Script {
                 request: RequestId(SETUP + i as u32),
                 action: Action::Attach,
-                server: server_id(&self.scenario, spec.server.as_deref().unwrap_or(FIRST_SERVER)),
+                server: self.server_of(spec),
                 volume: volume_id(&self.scenario, &spec.name),
-                user: self.user.clone(),
+                user: self.users.member.clone(),
+                by: Standing::Member,
+                microversion: self.attaches_at(spec),
                 at: Duration::from_secs(30 * i as u64),
             };
             let port = client_port(&direct, script.request);
@@ -233,13 +254,10 @@ impl Prepared {
         let quiet = direct.run_until_quiet(RUN_STARTS);
         debug_assert_eq!(quiet, Quiet::Quiet, "attaching takes less than the time before a run");
         let world = direct.core().world.borrow().clone();
-        for spec in self.scenario.volumes.iter().filter(|v| v.attached) {
+        for spec in self.attached() {
             let id = volume_id(&self.scenario, &spec.name);
             let status = world.cinder.volume(&id).map(|v| v.status);
-            let bdm = world.novadb.bdm(
-                &id,
-                &server_id(&self.scenario, spec.server.as_deref().unwrap_or(FIRST_SERVER)),
-            );
+            let bdm = world.novadb.bdm(&id, &self.server_of(spec));
             if status != Some(VolumeStatus::InUse) || bdm.is_none() {
                 return Err(PrepareError::NotReady {
                     volume: spec.name.clone(),
@@ -278,28 +296,11 @@ impl Prepared {
     }
 }
 
-fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> World {
+fn empty_cloud(scenario: &Scenario, release: &Release, users: &Users) -> World {
     let mut world = World::new(release.clone());
-    world.keystone.add_user(
-        UserId::new("demo"),
-        Secret::new("demo-password"),
-        project.clone(),
-        &[Role::Member, Role::Reader],
-    );
-    world.keystone.add_user(
-        UserId::new("nova"),
-        Secret::new("nova-password"),
-        ProjectId::new("service"),
-        &[Role::Service, Role::Admin],
-    );
-    world.keystone.add_user(
-        UserId::new("admin"),
-        Secret::new("admin-password"),
-        ProjectId::new("admin"),
-        &[Role::Admin, Role::Member, Role::Reader],
-    );
+    users.register(&mut world);
     for (i, name) in scenario.servers().into_iter().enumerate() {
-        add_server(&mut world, server_id(scenario, name), i, &project);
+        add_server(&mut world, server_id(scenario, name), i, &project());
     }
     world.novadb.add_service(compute_host());
     world.broker.consumer_up();
@@ -308,12 +309,17 @@ fn empty_cloud(scenario: &Scenario, release: &Release, project: ProjectId) -> Wo
     world.storage.set_portals(scenario.storage.portals);
     world.storage.lists_portals = !scenario.storage.unlisted_portals;
     world.kernel.multipathd = scenario.host.multipath;
+    if scenario.host.open_iscsi == Some(OpenIscsi::Old) {
+        world.kernel.install_old_open_iscsi();
+    }
     for spec in &scenario.volumes {
         let id = volume_id(scenario, &spec.name);
         world.storage.add_volume(id.clone());
         world.cinder.add_volume(id.clone(), 1);
         if let Some(row) = world.cinder.volume_mut(&id) {
             row.encrypted = spec.encrypted;
+            row.multiattach = spec.multiattach;
+            row.project = Some(project());
         }
     }
     world

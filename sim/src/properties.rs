@@ -26,6 +26,7 @@ use std::fmt;
 use castoff_model::{Cause, Fact, World};
 use castoff_ports::plan::Fault;
 use castoff_ports::{Failure, InstanceId, Process, RequestId, SimTime, VolumeId};
+use castoff_scenarios::Standing;
 
 pub use catalogue::{CATALOGUE, Class, Duty, NOT_JUDGED, NotJudged, Property, markdown, named};
 use track::{History, Progress};
@@ -84,6 +85,8 @@ pub struct Watched {
     pub instance: InstanceId,
     /// The volume.
     pub volume: VolumeId,
+    /// Who asks.
+    pub by: Standing,
     /// 202 was answered; none while there is no answer.
     pub accepted: Option<bool>,
 }
@@ -121,9 +124,10 @@ impl Checker {
     }
 
     /// A call was carried out, whether it changed anything or not.
-    pub fn called(&mut self, cause: Option<Cause>) {
+    pub fn called(&mut self, world: &World, cause: Option<Cause>) {
         self.cause = cause;
         if let Some(c) = cause {
+            answers::begins(self, world, c);
             if self.calls.len() == MAX_CALLS {
                 // Only a cloud that is served makes so many; those of old requests say nothing more.
                 self.calls.drain(..MAX_CALLS / 2);
@@ -178,7 +182,7 @@ impl Checker {
     /// The user tries `of` once more, under a new request.
     pub fn retries(&mut self, world: &World, of: RequestId, request: RequestId) {
         let Some(first) = self.watched.iter().find(|w| w.request == of).cloned() else { return };
-        after::retry_begins(self, world, &first.volume, &first.instance);
+        after::retry_begins(self, world, &first);
         self.watch(Watched { request, accepted: None, ..first });
     }
 

@@ -22,7 +22,7 @@ use castoff_ports::{InstanceId, RequestId, VolumeId};
 use castoff_scenarios::{Action, End, Scenario};
 use serde::{Deserialize, Serialize};
 
-use crate::actors::{Answer, Script, is_admins};
+use crate::actors::{Answer, Script};
 use crate::direct::{Choice, Direct};
 use crate::network::Network;
 use crate::observe::Observer;
@@ -207,10 +207,9 @@ fn scripts(prepared: &Prepared) -> Vec<Script> {
             action: actor.action,
             server: server_id(&prepared.scenario, prepared.scenario.server_of(actor)),
             volume: volume_id(&prepared.scenario, &actor.volume),
-            user: match is_admins(actor.action) {
-                true => prepared.admin.clone(),
-                false => prepared.user.clone(),
-            },
+            user: prepared.users.of(actor).clone(),
+            by: actor.by,
+            microversion: prepared.microversion_of(actor),
             at: Duration::from_millis(actor.at_ms),
         })
         .collect()
@@ -223,6 +222,7 @@ fn watched(scripts: &[Script]) -> Vec<Watched> {
             request: s.request,
             instance: s.server.clone(),
             volume: s.volume.clone(),
+            by: s.by,
             accepted: None,
         })
         .collect()
@@ -243,7 +243,9 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
         observer.settled(&world, engine.now());
     }
     let volume = first.as_ref().map(|s| s.volume.clone());
-    let end = end_of(&engine.world().borrow(), volume.as_ref());
+    let server = first.as_ref().map(|s| s.server.clone());
+    let judged = volume.as_ref().zip(server.as_ref());
+    let end = end_of(&engine.world().borrow(), judged);
     verdict(engine, format!("quiet: {}", describe_end(&engine.world().borrow(), volume.as_ref())));
 
     // Healing forgets what has not struck yet.
@@ -281,7 +283,7 @@ fn play(engine: &mut impl Engine, prepared: &Prepared, scripts: Vec<Script>) -> 
             format!("quiet: {}", describe_end(&engine.world().borrow(), volume.as_ref())),
         );
     }
-    let after_retry = end_of(&engine.world().borrow(), volume.as_ref());
+    let after_retry = end_of(&engine.world().borrow(), judged);
     {
         let world = engine.world().borrow();
         engine.observer().borrow_mut().quiescent(&world, engine.now());
@@ -322,15 +324,22 @@ fn verdict(engine: &impl Engine, text: String) {
     engine.observer().borrow().push(engine.now(), "castoff", None, What::Verdict { text });
 }
 
-/// How `volume` stands.
-pub(crate) fn end_of(world: &World, volume: Option<&VolumeId>) -> End {
-    let Some(volume) = volume else { return End::Other };
+/// How a volume stands; a multiattach one as far as this server is concerned.
+pub(crate) fn end_of(world: &World, volume: Option<(&VolumeId, &InstanceId)>) -> End {
+    let Some((volume, server)) = volume else { return End::Other };
     let Some(row) = world.cinder.volume(volume) else { return End::Other };
-    let bdm = world.novadb.live_bdms().iter().any(|b| b.volume_id == *volume);
-    let attached = world.cinder.live_attachments().any(|a| a.volume_id == *volume);
-    let plugged = world.hypervisor.live_disks().any(|d| d.volume == *volume);
+    let here = |other: &InstanceId| !row.multiattach || other == server;
+    let mut bdms = world.novadb.live_bdms().iter();
+    let bdm = bdms.any(|b| b.volume_id == *volume && here(&b.instance_uuid));
+    let rows = || world.cinder.live_attachments().filter(|a| a.volume_id == *volume);
+    let attached = rows().any(|a| here(&a.instance));
+    let elsewhere = rows().any(|a| !here(&a.instance));
+    let mut disks = world.hypervisor.live_disks();
+    let plugged = disks.any(|d| d.volume == *volume && here(&d.instance));
+    let clean = !bdm && !attached && !plugged;
     match row.status {
-        VolumeStatus::Available if !bdm && !attached && !plugged => End::Detached,
+        VolumeStatus::Available if clean => End::Detached,
+        VolumeStatus::InUse if clean && elsewhere => End::Detached,
         VolumeStatus::Detaching => End::StuckDetaching,
         VolumeStatus::InUse if bdm => End::RolledBack,
         _ if !bdm && attached => End::Orphaned,

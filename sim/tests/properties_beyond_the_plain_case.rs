@@ -8,10 +8,11 @@ mod support;
 use castoff_model::Fact;
 use castoff_ports::cinder::{self, VolumeStatus};
 use castoff_ports::libvirt::{
-    Destroy, DetachDeviceFlags, ManagedSave, SecretDefine, SecretUndefine,
+    Destroy, DetachDeviceFlags, ManagedSave, PowerState, SecretDefine, SecretUndefine,
 };
-use castoff_ports::novadb::{EventResult, InstanceSave, InstanceUpdate, VmState};
-use castoff_ports::{Process, RequestId, libvirt, novadb};
+use castoff_ports::novadb::{EventResult, InstanceSave, InstanceUpdate, LockedBy, VmState};
+use castoff_ports::{Failure, Process, Refusal, RequestId, libvirt, novadb};
+use castoff_scenarios::Standing;
 use support::{Bed, DETACH, server, volume};
 
 /// A request that is no watched detach.
@@ -53,6 +54,21 @@ fn s16_saved_memory_has_a_disk_without_a_bdm() {
 }
 
 #[test]
+fn s16_an_active_server_shows_that_its_running_guest_is_off() {
+    for (vm_state, shown, wrong) in [
+        (VmState::Active, PowerState::Shutdown, true),
+        (VmState::Active, PowerState::Running, false),
+        (VmState::Stopped, PowerState::Shutdown, false),
+    ] {
+        let mut bed = Bed::new();
+        let power_state = Some(Some(shown));
+        save(&mut bed, InstanceUpdate { power_state, ..InstanceUpdate::vm_state(vm_state) });
+        bed.observer.quiescent(&bed.world, bed.now);
+        assert_eq!(breaks(&bed, "S16", "its active server shows"), wrong, "{vm_state:?} {shown:?}");
+    }
+}
+
+#[test]
 fn s19_nobody_begins_to_detach_a_root_disk_or_from_a_suspended_server() {
     let begun = |prepare: &dyn Fn(&mut Bed)| {
         let mut bed = Bed::new();
@@ -78,6 +94,78 @@ fn s19_nobody_begins_to_detach_a_root_disk_or_from_a_suspended_server() {
     }
     for vm_state in [VmState::Active, VmState::Paused, VmState::Stopped] {
         assert!(!breaks(&begun(&is(vm_state)), "S19", "began"), "{vm_state:?}");
+    }
+}
+
+#[test]
+fn s19_a_locked_server_is_an_administrators_alone() {
+    for (by, early) in
+        [(Standing::Member, true), (Standing::Member, false), (Standing::Admin, true)]
+    {
+        let mut bed = Bed::new();
+        bed.attach_in_cinder();
+        bed.observer = support::observer_of(by);
+        let look = cinder::GetVolume { volume_id: volume(), microversion: 0 };
+        if !early {
+            bed.must_as(Process::NovaApi, DETACH, look.clone());
+        }
+        let locked_by = Some(Some(LockedBy::Admin));
+        let update = InstanceUpdate { locked_by, ..InstanceUpdate::default() };
+        save(&mut bed, update);
+        bed.must_as(Process::NovaApi, DETACH, look);
+        bed.must_as(Process::NovaApi, DETACH, cinder::BeginDetaching { volume_id: volume() });
+        let wrong = by == Standing::Member && early;
+        assert_eq!(breaks(&bed, "S19", "whose server is locked"), wrong, "{by:?} {early}");
+    }
+}
+
+#[test]
+fn s19_and_s20_nothing_of_a_server_exists_for_a_user_of_another_project() {
+    for by in [Standing::Member, Standing::Stranger] {
+        let mut bed = Bed::new();
+        bed.attach_in_cinder();
+        bed.bdm();
+        bed.observer = support::observer_of(by);
+        let refusal = Failure::from(Refusal::http(404, "no"));
+        bed.observer.answered(&bed.world, bed.now, DETACH, &Err(refusal));
+        assert_eq!(breaks(&bed, "S19", "was answered 404"), by == Standing::Member);
+        bed.must_as(Process::NovaApi, DETACH, cinder::BeginDetaching { volume_id: volume() });
+        bed.observer.answered(&bed.world, bed.now, DETACH, &Ok(()));
+        assert_eq!(breaks(&bed, "S20", "user of another project"), by == Standing::Stranger);
+    }
+}
+
+#[test]
+fn l3_nova_never_detaches_for_everybody_nor_from_a_locked_server() {
+    for (by, locked, wrong) in [
+        (Standing::Member, false, true),
+        (Standing::Member, true, false),
+        (Standing::Admin, true, true),
+        (Standing::Reader, false, false),
+        (Standing::Stranger, false, false),
+    ] {
+        let mut bed = Bed::new();
+        bed.attach_in_cinder();
+        bed.bdm();
+        let locked_by = Some(locked.then_some(LockedBy::Admin));
+        save(&mut bed, InstanceUpdate { locked_by, ..InstanceUpdate::default() });
+        bed.observer = support::observer_of(by);
+        bed.observer.retries(&bed.world, DETACH, RequestId(101));
+        bed.observer.quiescent(&bed.world, bed.now);
+        assert_eq!(breaks(&bed, "L3", "has not detached it"), wrong, "{by:?} {locked}");
+    }
+}
+
+#[test]
+fn s24_a_guest_gets_an_encrypted_volume_without_its_secret() {
+    for secret in [false, true] {
+        let mut bed = Bed::new();
+        bed.world.cinder.volume_mut(&volume()).unwrap().encrypted = true;
+        if secret {
+            bed.must(SecretDefine { volume_id: volume() });
+        }
+        bed.plug();
+        assert_eq!(breaks(&bed, "S24", "without its mapping or secret"), !secret);
     }
 }
 

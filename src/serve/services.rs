@@ -7,6 +7,7 @@ use castoff_model::wire;
 use castoff_model::wire::nova::{nova_answer, nova_request};
 use castoff_pipeline::nova_api;
 use castoff_ports::{Auth, Process, nova};
+use castoff_scenarios::Standing;
 use castoff_sim::properties::Watched;
 use http::{HeaderValue, Request, Response};
 use serde_json::Value;
@@ -102,7 +103,8 @@ pub(super) async fn nova(cloud: Rc<Cloud>, request: Request<Vec<u8>>) -> Answere
     let result = work.await.map_err(|_| Died)?;
     cloud.archive();
     if let (Ok(_), Some((instance, volume))) = (&result, detach) {
-        cloud.watch(Watched { request: id, instance, volume, accepted: Some(true) });
+        let (by, accepted) = (Standing::Member, Some(true));
+        cloud.watch(Watched { request: id, instance, volume, by, accepted });
     }
     Ok(nova_answer(&request, result))
 }

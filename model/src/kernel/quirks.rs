@@ -33,6 +33,20 @@ impl Quirks {
 }
 
 impl Kernel {
+    /// Whether the installed open-iscsi knows `node.session.scan`.
+    pub fn knows_manual_scan(&self) -> bool {
+        self.knows_manual_scan
+    }
+
+    /// open-iscsi is one that does not know `node.session.scan`, and reads over it in its records:
+    /// iscsid, started anew, scans its sessions by itself.
+    pub fn install_old_open_iscsi(&mut self) {
+        self.knows_manual_scan = false;
+        for node in &mut self.nodes {
+            node.manual_scan = false;
+        }
+    }
+
     /// A target has a new LUN: sessions that scan by themselves look at all of it.
     pub(crate) fn lun_added(&mut self, facts: &mut Facts, storage: &Storage, target: &Iqn) {
         if !self.quirks.luns_announced {

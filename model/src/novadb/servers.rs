@@ -1,5 +1,6 @@
 //! Instances as nova-api writes and shows them: guarded updates, details, actions with events.
 
+use castoff_ports::libvirt::PowerState;
 use castoff_ports::nova::{ActionEvent, InstanceAction};
 use castoff_ports::novadb::{Instance, InstanceSave, ServerDetails};
 use castoff_ports::{InstanceId, ProjectId, Refusal, SimTime};
@@ -59,6 +60,11 @@ impl NovaDb {
             self.instances.remove(at);
             self.details.remove(at);
         }
+    }
+
+    /// The power_state that the row of a server shows.
+    pub fn power_state(&self, uuid: &InstanceId) -> Option<PowerState> {
+        self.details(uuid).ok().and_then(|d| d.power_state)
     }
 
     pub(super) fn details(&self, uuid: &InstanceId) -> Result<ServerDetails, Refusal> {

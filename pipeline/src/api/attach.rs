@@ -22,9 +22,6 @@ use crate::middleware::auth_token::Caller;
 use crate::policy::VolumeApi;
 use crate::volume_api;
 
-/// Multiattach volumes are attached from this microversion on.
-const MULTIATTACH: Microversion = Microversion(60);
-
 /// `API.attach_volume`: the device name, where one was reserved.
 pub async fn attach_volume(
     cx: &Context<'_>,
@@ -167,7 +164,7 @@ pub(super) fn check_multiattach(
     volume: &Volume,
     microversion: Microversion,
 ) -> Result<(), NovaError> {
-    if volume.multiattach && microversion < MULTIATTACH {
+    if volume.multiattach && microversion < Microversion::MULTIATTACH {
         return Err(NovaError::MultiattachNotSupportedOldMicroversion {
             volume: volume.id.clone(),
             found: microversion.0,

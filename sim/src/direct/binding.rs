@@ -19,6 +19,7 @@ use castoff_ports::{
 use futures::future::LocalBoxFuture;
 
 use super::core::{Core, Hooks, Layered, Quiet};
+use crate::host_spec::conf_at_start;
 use crate::latency;
 use crate::observe::Observer;
 use crate::prepare::Prepared;
@@ -174,7 +175,8 @@ impl Hooks for Processes {
     }
 
     fn restarted(&self, core: &Rc<Core>, process: Process) {
-        let fresh = Rc::new(NovaProcess::new(self.prepared.conf.clone()));
+        let conf = conf_at_start(&self.prepared.conf, &core.world.borrow());
+        let fresh = Rc::new(NovaProcess::new(conf));
         match process {
             Process::NovaApi => *self.api.borrow_mut() = fresh,
             Process::NovaCompute => {

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::frames::Payload;
 use super::http::Connections;
+use crate::host_spec::conf_at_start;
 use crate::observe::Observer;
 
 type Answer = Result<Reply, Failure>;
@@ -278,8 +279,8 @@ impl Shared {
             return false;
         }
         self.lives[process as usize].set((incarnation + 1, false));
-        *self.processes[process as usize].borrow_mut() =
-            Rc::new(NovaProcess::new(self.conf.clone()));
+        let conf = conf_at_start(&self.conf, &self.world.borrow());
+        *self.processes[process as usize].borrow_mut() = Rc::new(NovaProcess::new(conf));
         if process == Process::NovaCompute {
             self.set_service_up(true);
         }

@@ -4,10 +4,10 @@ use castoff_model::World;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::{InstanceId, SimTime, VolumeId};
-use castoff_scenarios::End;
+use castoff_scenarios::{End, Standing};
 
-use super::Checker;
 use super::track::Retry;
+use super::{Checker, Watched};
 use crate::run::end_of;
 
 /// L4: the guest has let go of a disk when nobody worked on it any more, and nobody has noticed.
@@ -39,15 +39,26 @@ pub(super) fn late_unplug_reconciled(checker: &mut Checker, world: &World, now: 
 }
 
 /// Remembers how the first attempt has left things.
-pub(super) fn retry_begins(
-    checker: &mut Checker,
-    world: &World,
-    volume: &VolumeId,
-    instance: &InstanceId,
-) {
-    let before = end_of(world, Some(volume));
-    let (volume, instance, step) = (volume.clone(), instance.clone(), checker.step);
-    checker.history.retry = Some(Retry { volume, instance, before, step });
+pub(super) fn retry_begins(checker: &mut Checker, world: &World, first: &Watched) {
+    let before = end_of(world, Some((&first.volume, &first.instance)));
+    let (volume, instance) = (first.volume.clone(), first.instance.clone());
+    let (by, step) = (first.by, checker.step);
+    checker.history.retry = Some(Retry { volume, instance, by, before, step });
+}
+
+/// Whether nova never detaches this for this user: a root disk, for one who may not, or from a
+/// locked server.
+fn never(world: &World, retry: &Retry) -> bool {
+    let mut rows = world.novadb.live_bdms().iter();
+    let root = rows.any(|b| b.volume_id == retry.volume && b.is_root());
+    let mut servers = world.novadb.instances().iter();
+    let server = servers.find(|i| i.uuid == retry.instance);
+    let locked = server.is_some_and(|i| i.locked);
+    match retry.by {
+        Standing::Member => root || locked,
+        Standing::Admin => root,
+        Standing::Reader | Standing::Stranger => true,
+    }
 }
 
 /// The volume was detached from this server, and another one has it by now.
@@ -62,11 +73,10 @@ fn has_gone_on(world: &World, volume: &VolumeId, instance: &InstanceId) -> bool 
 
 /// S23 and L3.
 pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
-    let Some(Retry { volume, instance, before, step }) = checker.history.retry.take() else {
-        return;
-    };
-    let end = end_of(world, Some(&volume));
-    let root = world.novadb.live_bdms().iter().any(|b| b.volume_id == volume && b.is_root());
+    let Some(retry) = checker.history.retry.take() else { return };
+    let never = never(world, &retry);
+    let Retry { volume, instance, before, step, .. } = retry;
+    let end = end_of(world, Some((&volume, &instance)));
     let harm: Vec<&str> = checker
         .violations
         .iter()
@@ -87,8 +97,7 @@ pub(super) fn retry_ended(checker: &mut Checker, world: &World, now: SimTime) {
         );
         checker.broken("S23", now, text);
     }
-    // Nobody detaches a root disk.
-    if root {
+    if never {
         return;
     }
     checker.broken(

@@ -1,10 +1,11 @@
 //! nova-api's answers to a DELETE of an attachment, against the table of what it may say (S19),
 //! and what a refusal has changed (S20).
 
-use castoff_model::World;
+use castoff_model::{Cause, World};
 use castoff_ports::novadb::VmState;
 use castoff_ports::plan::{EnvironmentEvent, Fault, FaultKind};
 use castoff_ports::{Failure, Process, RequestId, SimTime, VolumeId};
+use castoff_scenarios::Standing;
 
 use super::{Checker, Watched};
 
@@ -59,6 +60,18 @@ fn instance<'w>(world: &'w World, w: &Watched) -> Option<&'w castoff_ports::nova
     world.novadb.instances().iter().find(|i| i.uuid == w.instance)
 }
 
+/// nova-api works on a request: what it finds first counts, a lock that comes later does not.
+pub(super) fn begins(checker: &mut Checker, world: &World, cause: Cause) {
+    if cause.process != Process::NovaApi {
+        return;
+    }
+    let Some(i) = checker.watched.iter().position(|w| w.request == cause.request) else { return };
+    let locked = || instance(world, &checker.watched[i]).is_some_and(|s| s.locked);
+    if checker.progress[i].locked.is_none() {
+        checker.progress[i].locked = Some(locked());
+    }
+}
+
 /// S19: what os-begin_detaching is never asked for, whoever asks.
 pub(super) fn begins_rightly(
     checker: &mut Checker,
@@ -70,8 +83,10 @@ pub(super) fn begins_rightly(
     let (w, request) = (&checker.watched[i], checker.watched[i].request);
     let root = world.novadb.bdm(volume, &w.instance).is_some_and(|b| b.is_root());
     let state = instance(world, w).map(|s| s.vm_state);
+    let locked = checker.progress[i].locked == Some(true) && w.by != Standing::Admin;
     let wrong = match state {
         _ if root => "which is the root disk",
+        _ if locked => "whose server is locked",
         Some(VmState::Suspended | VmState::Rescued) => "whose server is suspended or rescued",
         _ => return,
     };
@@ -103,14 +118,15 @@ fn wrong_404(checker: &Checker, world: &World, w: &Watched) -> Option<&'static s
         return None;
     }
     let volume = world.cinder.volume(&w.volume).is_some();
-    (instance(world, w).is_some() && bdm && volume && attached())
+    (w.by != Standing::Stranger && instance(world, w).is_some() && bdm && volume && attached())
         .then_some("and server, volume, BDM and attachment are there")
 }
 
 /// 409: locked, in the wrong state or with a task, never launched, or its host is down.
 fn wrong_409(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
     let server = instance(world, w)?;
-    let ready = !server.locked && server.task_state.is_none() && server.launched;
+    let unlocked = !server.locked || w.by == Standing::Admin;
+    let ready = unlocked && server.task_state.is_none() && server.launched;
     let state = matches!(
         server.vm_state,
         VmState::Active
@@ -132,6 +148,13 @@ fn wrong_409(checker: &Checker, world: &World, w: &Watched) -> Option<&'static s
 /// S20: nothing of a server changes for a user of another project.
 fn cross_project(checker: &mut Checker, world: &World, now: SimTime, i: usize) {
     let w = &checker.watched[i];
+    if w.by == Standing::Stranger && checker.progress[i].began {
+        let text = format!(
+            "{} began to detach volume {} for a user of another project",
+            w.request, w.volume
+        );
+        return checker.broken("S20", now, text);
+    }
     let Some(project) = world.cinder.volume(&w.volume).and_then(|v| v.project.as_ref()) else {
         return;
     };
@@ -152,6 +175,9 @@ pub(super) fn excuse(checker: &mut Checker, struck: &[Fault]) {
     // A token that has expired has done so for every process.
     let everywhere = FaultKind::Environment { event: EnvironmentEvent::TokensExpired };
     let here = |f: &Fault| f.at.process != Process::NovaCompute || f.strike == everywhere;
+    // A service that forbids something is not down: what it says is the user's to hear.
+    let forbids = |f: &&Fault| matches!(f.strike, FaultKind::HttpError { status: 403 });
+    let struck: Vec<Fault> = struck.iter().filter(|f| !forbids(f)).cloned().collect();
     if struck.iter().any(here) {
         checker.history.errors.clear();
     }

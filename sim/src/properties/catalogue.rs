@@ -134,7 +134,7 @@ pub const CATALOGUE: &[Property] = &[
         "when a detach is called a success, the disk is gone from the live and the persistent domain";
         "success is the action event's, or that the volume is available"),
     property!("S16" Safety "ConfigCoherence" [Pipeline]
-        "a running guest's live disks, its persistent config and its server's BDMs are the same; a suspended guest's saved memory has no disk without a BDM";
+        "a running guest's live disks, its persistent config and its server's BDMs are the same; a suspended guest's saved memory has no disk without a BDM, and an active server shows no other power_state than its running guest's";
         "judged at the end"),
     property!("S17" Safety "RightConnector" [Pipeline]
         "a connection is terminated with the connector that the volume was connected with, and a guest is asked to unplug only on its server's host";
@@ -143,10 +143,10 @@ pub const CATALOGUE: &[Property] = &[
         "a volume is disconnected from a host, and its export removed, only when its last user there leaves";
         "users of the host are BDMs with a connection_info, users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
-        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down; nothing begins to detach a root disk, or from a suspended or rescued server";
-        "reasons are looked for in the world as it is when the answer arrives"),
+        "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down, which a service that answers 403 is not; nothing begins to detach a root disk, or from a suspended, rescued or locked server";
+        "reasons are looked for in the world as it is when the answer arrives; a lock counts that was there when nova-api began with the request, and is none to an administrator"),
     property!("S20" Safety "Authz" [NovaApi, Cinder]
-        "a request that is refused with 401, 403, 404 or 409 has changed nothing, and an attachment that nova uses is deleted by nova alone, with a service token where cinder knows them";
+        "a request that is refused with 401, 403, 404 or 409 has changed nothing, no detach begins for another project's user, and an attachment that nova uses is deleted by nova alone, with a service token where cinder knows them";
         "cinder of ocata knows none"),
     property!("S21" Safety "NoDeleteUnderDetach" [Cinder]
         "cinder accepts the deletion of a volume only when no attachment operation is under way";
@@ -158,7 +158,7 @@ pub const CATALOGUE: &[Property] = &[
         "a second attempt with the faults off breaks none of S01 to S07, and ends detached or as the first one ended";
         "one retry by the same user"),
     property!("S24" Safety "EncryptorOrder" [Pipeline]
-        "the guest lets go before a LUKS mapping is closed or a secret deleted, and those go before the host's disk; a guest that is made anew (hard reboot) keeps its secret";
+        "a guest gets an encrypted volume only with its LUKS mapping open or its secret defined, and lets go before the mapping is closed or the secret deleted, and those go before the host's disk; a guest that is made anew (hard reboot) keeps its secret";
         "nothing"),
     property!("S26" Safety "Notify" [Pipeline]
         "one volume.detach notification goes out for each success, after cinder's final state and before its worker destroys the BDM, and a fault or an action Error is recorded exactly for failures";
@@ -174,7 +174,7 @@ pub const CATALOGUE: &[Property] = &[
         "the faults have stopped, dead processes run again, the user has retried once"),
     property!("L3" Liveness "UserRetryable" [Pipeline, NovaApi]
         "after any end other than detached, one more DELETE by the same user with the faults off detaches the volume";
-        "no administrator helps; a root disk is never detached, and a volume that another server has by now was detached from this one; a server that is suspended is resumed by its user first"),
+        "no administrator helps; a root disk is never detached, nor anything by a reader, by another project's user, or from a server that is locked, and a volume that another server has by now was detached from this one; a server that is suspended is resumed by its user first"),
     property!("L4" Liveness "LateUnplugReconciled" [Pipeline]
         "when the guest lets go after the detach has given up or died, the databases come to agree with it";
         "judged when the faults have stopped and all is quiet, before anyone retries: no user is needed; a guest that is off has the disks of its config"),

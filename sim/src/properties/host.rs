@@ -21,6 +21,7 @@ pub(super) fn judge(
     match fact {
         Fact::DiskPlugged { instance, volume, .. } => {
             single_writer(checker, world, now, instance, volume);
+            deciphered(checker, world, now, volume);
             plugged(checker, instance, volume).asked = false;
         }
         Fact::UnplugRequested { instance, target } => {
@@ -239,6 +240,19 @@ fn last_user(
                 "{device} of volume {volume} was removed while {users} servers of the host use it"
             ),
         );
+    }
+}
+
+/// S24: a guest reads an encrypted volume through the host's mapping, or QEMU has its secret.
+fn deciphered(checker: &mut Checker, world: &World, now: SimTime, volume: &VolumeId) {
+    let encrypted = world.cinder.volume(volume).is_some_and(|v| v.encrypted);
+    let open = || {
+        let mut crypts = world.kernel.crypts_over();
+        crypts.any(|(_, disk)| disk.is_some_and(|d| d.volume == *volume))
+    };
+    if encrypted && !open() && !world.hypervisor.secrets().contains(volume) {
+        let text = format!("a guest got volume {volume} without its mapping or secret");
+        checker.broken("S24", now, text);
     }
 }
 

@@ -4,7 +4,7 @@ use castoff_model::World;
 use castoff_model::kernel::ScsiDisk;
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::libvirt::PowerState;
-use castoff_ports::novadb::Bdm;
+use castoff_ports::novadb::{Bdm, VmState};
 use castoff_ports::{SimTime, VolumeId};
 
 use super::Checker;
@@ -153,6 +153,11 @@ pub(super) fn configs_agree(checker: &mut Checker, world: &World, now: SimTime) 
         }
         if world.hypervisor.power(id) != Some(PowerState::Running) {
             continue;
+        }
+        let idle = server.vm_state == VmState::Active && server.task_state.is_none();
+        let shown = world.novadb.power_state(id).filter(|s| idle && *s != PowerState::Running);
+        if let Some(shown) = shown {
+            found.push(format!("the guest of {id} runs, and its active server shows {shown:?}"));
         }
         let live = || world.hypervisor.live_disks().filter(|d| d.instance == *id);
         let config = world.hypervisor.config_disks(id);

@@ -3,7 +3,7 @@
 use castoff_model::{Fact, World};
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::novadb::EventResult;
-use castoff_ports::{SimTime, VolumeId};
+use castoff_ports::{InstanceId, SimTime, VolumeId};
 
 use super::Checker;
 
@@ -12,7 +12,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     match fact {
         Fact::VolumeStatus { volume, to: VolumeStatus::Available, .. } => {
             no_available_while_live(checker, world, now, volume);
-            no_false_success(checker, world, now, volume, "volume became available");
+            no_false_success(checker, world, now, volume, None);
             super::quiet::clean_when_available(checker, world, now, volume);
         }
         Fact::Attachment { volume, .. } | Fact::DiskPlugged { volume, .. } => {
@@ -45,10 +45,9 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
         Fact::EventFinished { request, event, result: EventResult::Success, .. }
             if event == "compute_detach_volume" =>
         {
-            let volume =
-                checker.watched.iter().find(|w| w.request == *request).map(|w| w.volume.clone());
-            if let Some(volume) = volume {
-                no_false_success(checker, world, now, &volume, "action event is Success");
+            let watched = checker.watched.iter().find(|w| w.request == *request).cloned();
+            if let Some(w) = watched {
+                no_false_success(checker, world, now, &w.volume, Some(&w.instance));
             }
         }
         _ => {}
@@ -138,19 +137,25 @@ fn no_lost_ack_at_unmap(checker: &mut Checker, world: &World, now: SimTime, volu
     }
 }
 
-/// S15.
+/// S15: of one server's detach, as the action event calls it, or of the volume, which nobody has.
 fn no_false_success(
     checker: &mut Checker,
     world: &World,
     now: SimTime,
     volume: &VolumeId,
-    claim: &str,
+    detached_from: Option<&InstanceId>,
 ) {
-    let live = is_live(world, volume);
-    let config = world.novadb.instances().iter().any(|i| {
+    let asked = |instance: &InstanceId| detached_from.is_none_or(|one| one == instance);
+    let mut disks = world.hypervisor.live_disks();
+    let live = disks.any(|d| d.volume == *volume && asked(&d.instance));
+    let config = world.novadb.instances().iter().filter(|i| asked(&i.uuid)).any(|i| {
         let disks = world.hypervisor.config_disks(&i.uuid);
         disks.iter().any(|disk| disk.serial.as_ref() == Some(volume))
     });
+    let claim = match detached_from {
+        Some(_) => "action event is Success",
+        None => "volume became available",
+    };
     let place = match (live, config) {
         (false, false) => return,
         (true, false) => "the live domain",

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use castoff_model::locks::{LockKind, Owner};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, RequestId, SimTime, VolumeId};
-use castoff_scenarios::End;
+use castoff_scenarios::{End, Standing};
 
 /// How far a watched detach is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
+    /// Whether its server was locked when nova-api began with it.
+    pub(super) locked: Option<bool>,
     /// It has changed something.
     pub(super) changed: bool,
     /// os-begin_detaching was its own.
@@ -60,6 +62,7 @@ pub(super) struct Plugged {
 pub(super) struct Retry {
     pub(super) volume: VolumeId,
     pub(super) instance: InstanceId,
+    pub(super) by: Standing,
     pub(super) before: End,
     pub(super) step: u64,
 }

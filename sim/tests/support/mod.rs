@@ -14,6 +14,7 @@ use castoff_ports::{
     Auth, BdmId, CallCx, HostName, InstanceId, Operation, Process, RequestId, Secret, SimTime,
     VolumeId, iscsi, keystone,
 };
+use castoff_scenarios::Standing;
 use castoff_sim::observe::Observer;
 use castoff_sim::properties::{Checker, Watched};
 
@@ -36,8 +37,14 @@ pub(crate) const DETACH: RequestId = RequestId(1);
 
 /// A checker that has seen nothing and follows the detach.
 pub(crate) fn observer() -> Observer {
+    observer_of(Standing::Member)
+}
+
+/// The same, and this user asks for the detach.
+pub(crate) fn observer_of(by: Standing) -> Observer {
     let accepted = Some(true);
-    let watched = Watched { request: DETACH, instance: server(), volume: volume(), accepted };
+    let (instance, volume) = (server(), volume());
+    let watched = Watched { request: DETACH, instance, volume, by, accepted };
     Observer::new(castoff_ports::trace::Trace::off(), Checker::new(vec![watched]))
 }
 
