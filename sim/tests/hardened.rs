@@ -15,12 +15,11 @@ use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
 /// Scenarios that single faults are known to break under `hardened`.
-const BROKEN: [&str; 5] = [
+const BROKEN: [&str; 4] = [
     "multiattach-two-servers",
     "multiattach-stale-attachment",
     "iscsid-scans-by-itself",
     "open-iscsi-downgraded",
-    "server-deleted-while-shelved",
 ];
 
 fn explored(policy: &str, scenario: &str) -> Explored {

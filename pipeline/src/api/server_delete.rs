@@ -86,7 +86,12 @@ async fn local_delete(
             local_cleanup_bdm_volume(cx, bdm, instance).await?;
         }
     }
-    save(cx, instance, InstanceUpdate::vm_state(VmState::Deleted)).await?;
+    let update = match cx.policy().delete_confirms {
+        // The task stands until the row is gone, with its BDMs.
+        true => InstanceUpdate { vm_state: Some(VmState::Deleted), ..InstanceUpdate::default() },
+        false => InstanceUpdate::vm_state(VmState::Deleted),
+    };
+    save(cx, instance, update).await?;
     Ok(cx.call(InstanceDestroy { uuid: instance.uuid.clone() }).await?)
 }
 
