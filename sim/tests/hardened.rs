@@ -15,10 +15,9 @@ use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
 /// Scenarios that single faults are known to break under `hardened`.
-const BROKEN: [&str; 4] = [
+const BROKEN: [&str; 3] = [
     "multiattach-two-servers",
     "multiattach-stale-attachment",
-    "iscsid-scans-by-itself",
     "open-iscsi-downgraded",
 ];
 

@@ -73,6 +73,7 @@ impl DriverVolumeBlockDevice {
         let connector =
             if cx.policy().connector_first { Some(get_volume_connector(cx).await?) } else { None };
 
+        let reached = journal::still_reached(cx, &self.bdm, reached).await?;
         cx.port.note(Note::Step(2, "driver_detach"));
         self.driver_detach(cx, instance, reached).await?;
 

@@ -34,7 +34,8 @@ pub(super) async fn entry(
 /// A detach of this row begins, or goes on from where an earlier attempt has come to.
 ///
 /// What the journal says was true when it was written. A reboot since then has connected the host
-/// and given the guest its disk again, so both are asked.
+/// and given the guest its disk again, so the guest is asked here, and the host by
+/// [`still_reached`].
 pub(super) async fn begin(cx: &Context<'_>, bdm: &Bdm) -> Result<JournalStep, NovaError> {
     if !cx.policy().detach_journal {
         return Ok(JournalStep::Unplugging);
@@ -44,14 +45,31 @@ pub(super) async fn begin(cx: &Context<'_>, bdm: &Bdm) -> Result<JournalStep, No
     if let Some(step) = entry.map(|e| e.step).filter(|step| *step >= JournalStep::Released)
         && virt::driver::disk_of(cx, bdm, instance).await?.is_none()
     {
-        return if is_connected_again(cx, bdm).await? {
-            Ok(JournalStep::Released)
-        } else {
-            Ok(step)
-        };
+        return Ok(step);
     }
     write(cx, bdm, JournalStep::Unplugging).await?;
     Ok(JournalStep::Unplugging)
+}
+
+/// The same once nobody else connects or disconnects a volume of the backend: where iscsid scans by
+/// itself, another volume's login brings back the disk of one that cinder still exports.
+pub(super) async fn still_reached(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    reached: JournalStep,
+) -> Result<JournalStep, NovaError> {
+    match reached {
+        JournalStep::Disconnected if is_connected_again(cx, bdm).await? => {
+            Ok(JournalStep::Released)
+        }
+        JournalStep::Disconnected
+        | JournalStep::Attaching
+        | JournalStep::Unplugging
+        | JournalStep::GivenUp
+        | JournalStep::RolledBack
+        | JournalStep::Released
+        | JournalStep::Unmapped => Ok(reached),
+    }
 }
 
 /// Without the rows whose disk a detach has taken from the guest: there is only the way forward.
