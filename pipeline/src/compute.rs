@@ -33,6 +33,7 @@ mod homeless;
 pub mod init_host;
 mod journal;
 pub mod manager;
+mod multiattach;
 mod offload;
 pub mod pause;
 pub mod power;

@@ -56,6 +56,17 @@ pub enum VolumeApi {
     Attachments,
 }
 
+/// Which other servers of a host count as users of a multiattach volume when one leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MultiattachUsers {
+    /// Cinder's `attached` rows, the leaving server's own among them: one that is left is taken for
+    /// it, though it may be the other's.
+    Attached,
+    /// Every other one whose attachment cinder exports, complete or not; and servers take turns.
+    Exported,
+}
+
 /// Which os-brick algorithm connects and disconnects iSCSI volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Brick {
@@ -212,6 +223,9 @@ pub struct Policy {
     /// Counts the servers of this host before disconnecting a multiattach volume (nova bug
     /// 1757190).
     pub multiattach_count: bool,
+    /// Who is counted then. An attach that fails is not `attached` yet, so its rollback takes the
+    /// disk from the other server's guest (nova bug 1757190 once more; property S03).
+    pub multiattach_users: MultiattachUsers,
     /// reboot_instance takes the server's lock: without it a detach goes on beside it (B5).
     pub reboot_lock: bool,
     /// A reboot compares BDMs and cinder's attachments, and deletes what only one side knows (nova

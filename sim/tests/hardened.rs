@@ -15,11 +15,7 @@ use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
 /// Scenarios that single faults are known to break under `hardened`.
-const BROKEN: [&str; 3] = [
-    "multiattach-two-servers",
-    "multiattach-stale-attachment",
-    "open-iscsi-downgraded",
-];
+const BROKEN: [&str; 1] = ["open-iscsi-downgraded"];
 
 fn explored(policy: &str, scenario: &str) -> Explored {
     let policy = Policy::named(policy).unwrap();

@@ -47,12 +47,26 @@ async fn multipath_of(cx: &Context<'_>) -> Result<bool, BrickError> {
     Ok(cx.conf().use_multipath && multipath::is_running(cx).await?)
 }
 
+/// What becomes of what a failed connect has found or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedConnect {
+    /// os-brick 7 takes it all back.
+    CleanedUp,
+    /// It stays for whoever disconnects, who counts the other users of a multiattach volume: the
+    /// disk may be theirs.
+    Left,
+}
+
 /// `ISCSIConnector.connect_volume`: the path of the device.
-pub async fn connect_volume(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
+pub async fn connect_volume(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    failed: FailedConnect,
+) -> Result<String, BrickError> {
     cx.station("os_brick.initiator.connectors.iscsi.ISCSIConnector.connect_volume");
     match cx.policy().brick {
         Brick::V1_12 => iscsi_v1_12::connect_volume(cx, data).await,
-        Brick::V7 => iscsi_v7_connect::connect_volume(cx, data).await,
+        Brick::V7 => iscsi_v7_connect::connect_volume(cx, data, failed).await,
     }
 }
 

@@ -13,7 +13,7 @@ use castoff_ports::iscsi::Sessions;
 use castoff_ports::runtime::LockScope;
 use castoff_ports::{DeviceName, Hctl, Sid};
 
-use super::connector::{Disconnect, connect_volume_lock};
+use super::connector::{Disconnect, FailedConnect, connect_volume_lock};
 use super::execute::{ANY, OK, execute};
 use super::iscsi_v7::{Cleanup, cleanup_connection};
 use super::iscsi_v7_multipath::connect_multipath_volume;
@@ -35,6 +35,7 @@ const LOOKS: u32 = 600;
 pub(crate) async fn connect_volume(
     cx: &Context<'_>,
     data: &IscsiData,
+    failed: FailedConnect,
 ) -> Result<String, BrickError> {
     let scope = cx.policy().connect_volume_lock;
     let body = pin!(async {
@@ -49,9 +50,9 @@ pub(crate) async fn connect_volume(
             // Boxed: it would be the largest part of every message's future.
             Box::pin(connect_multipath_volume(cx, data)).await
         } else {
-            connect_single_volume(cx, data).await
+            connect_single_volume(cx, data, failed).await
         };
-        if connected.is_err() {
+        if connected.is_err() && failed == FailedConnect::CleanedUp {
             let force = cx.policy().failed_connect_forces;
             let how = Disconnect { force, ignore_errors: false };
             let cleanup = Cleanup { only: None, how, is_disconnect_call: false };
@@ -68,7 +69,11 @@ pub(super) fn pause(attempt: u32) -> Duration {
 }
 
 /// `_connect_single_volume`: the first of the volume's targets that gives a device.
-async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<String, BrickError> {
+async fn connect_single_volume(
+    cx: &Context<'_>,
+    data: &IscsiData,
+    failed: FailedConnect,
+) -> Result<String, BrickError> {
     let targets = discovery::all_targets(data);
     let mut attempt = 1;
     loop {
@@ -77,6 +82,9 @@ async fn connect_single_volume(cx: &Context<'_>, data: &IscsiData) -> Result<Str
                 connect_vol(cx, path, data.auth.as_ref(), &Progress::alone()).await?
             {
                 return Ok(format!("/dev/{device}"));
+            }
+            if failed == FailedConnect::Left {
+                continue;
             }
             let force = cx.policy().failed_connect_forces;
             let how = Disconnect { force, ignore_errors: force };

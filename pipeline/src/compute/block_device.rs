@@ -16,7 +16,7 @@ use super::{journal, rollback};
 use crate::brick::BrickError;
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::policy::{Rollback, VolumeApi};
+use crate::policy::{MultiattachUsers, Rollback, VolumeApi};
 use crate::{virt, volume_api};
 
 /// A BDM with the driver class that its source_type chooses.
@@ -194,11 +194,12 @@ impl DriverVolumeBlockDevice {
         encryption: Option<&Encryption>,
     ) -> Result<(), NovaError> {
         let info = self.bdm.connection_info.as_ref();
-        virt::driver::disconnect_volume(cx, &self.bdm.volume_id, info, encryption).await?;
+        let (volume, instance) = (&self.bdm.volume_id, &self.bdm.instance_uuid);
+        virt::driver::disconnect_volume(cx, instance, volume, info, encryption).await?;
         if let Some(info) = info
             && cx.policy().confirm_disconnect
         {
-            confirm_disconnect(cx, info).await?;
+            confirm_disconnect(cx, instance, info).await?;
         }
         journal::write(cx, &self.bdm, JournalStep::Disconnected).await
     }
@@ -207,14 +208,22 @@ impl DriverVolumeBlockDevice {
 /// A disconnect that saw nothing to do says success too (os-brick bug 1732199).
 pub(super) async fn confirm_disconnect(
     cx: &Context<'_>,
+    instance: &InstanceId,
     info: &ConnectionInfo,
 ) -> Result<(), NovaError> {
-    // Another server here may use a multiattach volume.
-    if info.multiattach {
+    let counted = cx.policy().multiattach_users == MultiattachUsers::Exported;
+    if info.multiattach && !counted {
         return Ok(());
     }
     match virt::driver::devices_left(cx, info).await?.first() {
         None => Ok(()),
+        // Another server here uses the multiattach volume.
+        Some(_)
+            if info.multiattach
+                && virt::driver::has_other_users(cx, instance, &info.data.volume_id).await? =>
+        {
+            Ok(())
+        }
         Some(device) => {
             Err(BrickError::VolumePathNotRemoved { path: format!("/dev/{device}") }.into())
         }

@@ -11,7 +11,7 @@ use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption, Volume};
 use castoff_ports::novadb::{BdmSave, BdmUpdate};
 
 use super::block_device::{DriverVolumeBlockDevice, guard_connection};
-use super::journal;
+use super::{journal, multiattach};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::FailedAttach;
@@ -59,7 +59,9 @@ impl Attaching<'_> {
             return self.do_attach(&volume, info).await;
         }
         let volume = volume_api::get_with_shared_targets(cx, volume_id).await?;
-        guard_connection(cx, &volume, pin!(self.do_attach(&volume, info))).await
+        let body = pin!(self.do_attach(&volume, info));
+        let body = pin!(guard_connection(cx, &volume, body));
+        multiattach::in_turn(cx, volume_id, volume.multiattach, body).await
     }
 
     async fn do_attach(

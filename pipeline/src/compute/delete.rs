@@ -12,12 +12,10 @@ use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{
     Bdm, BdmsByInstance, Instance, InstanceDestroy, InstanceSave, InstanceUpdate, VmState,
 };
-use castoff_ports::runtime::LockScope;
 use castoff_ports::{InstanceId, VolumeId};
-use futures::future::LocalBoxFuture;
 
 use super::manager::{instance_event, synchronized, wrap_instance_fault};
-use super::{journal, offload};
+use super::{journal, multiattach, offload};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::VolumeApi;
@@ -72,12 +70,8 @@ pub(super) async fn delete_instance(
     instance: &InstanceId,
     bdms: Vec<Bdm>,
 ) -> Result<(), NovaError> {
-    let shared: Vec<VolumeId> = bdms
-        .iter()
-        .filter(|b| b.connection_info.as_ref().is_some_and(|i| i.multiattach))
-        .filter(|_| cx.policy().multiattach_count && cx.policy().fixes.multiattach_lock)
-        .map(|b| b.volume_id.clone())
-        .collect();
+    let locks = cx.policy().multiattach_count && cx.policy().fixes.multiattach_lock;
+    let shared = if locks { multiattach::shared(&bdms) } else { Vec::new() };
     let doomed: Vec<VolumeId> =
         bdms.iter().filter(|b| b.delete_on_termination).map(|b| b.volume_id.clone()).collect();
     let body = pin!(async {
@@ -99,7 +93,7 @@ pub(super) async fn delete_instance(
         save(cx, instance, update).await?;
         Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
     });
-    with_locks(cx, &shared, body).await
+    multiattach::with_locks(cx, &shared, body).await
 }
 
 /// `_cleanup_volumes(detach=False, raise_exc=False)`: a volume that cinder does not let go of (its
@@ -109,22 +103,6 @@ async fn cleanup_volumes(cx: &Context<'_>, doomed: &[VolumeId]) {
         if let Err(e) = volume_api::delete(cx, volume).await {
             cx.warning(format!("Failed to delete volume: {volume} due to: failed to {e}"));
         }
-    }
-}
-
-/// One delete of a multiattach volume's servers at a time, or each would count the other's
-/// attachment and nobody would disconnect.
-fn with_locks<'a>(
-    cx: &'a Context<'_>,
-    volumes: &'a [VolumeId],
-    body: std::pin::Pin<&'a mut (dyn Future<Output = Result<(), NovaError>> + 'a)>,
-) -> LocalBoxFuture<'a, Result<(), NovaError>> {
-    match volumes.split_first() {
-        None => Box::pin(body),
-        Some((volume, rest)) => Box::pin(async move {
-            let name = format!("multi_attach_volume_{volume}");
-            cx.port.locked(&name, LockScope::InProcess, with_locks(cx, rest, body)).await
-        }),
     }
 }
 

@@ -18,9 +18,11 @@ use castoff_ports::runtime::LockScope;
 use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
-use super::block_device::convert_volume;
+use super::block_device::{DriverVolumeBlockDevice, convert_volume};
 use super::pause::Change;
-use super::{attach, block_device_attach, delete, fence, journal, pause, power, shelve, stale};
+use super::{
+    attach, block_device_attach, delete, fence, journal, multiattach, pause, power, shelve, stale,
+};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Task};
@@ -183,7 +185,19 @@ pub(super) async fn do_detach_volume(
     };
     cx.station("nova.virt.block_device.convert_volume");
     let driver_bdm = convert_volume(bdm);
+    let is_shared = driver_bdm.bdm.connection_info.as_ref().is_some_and(|i| i.multiattach);
+    let body = pin!(detach_row(cx, instance, &driver_bdm, attachment_id));
+    multiattach::in_turn(cx, volume, is_shared, body).await
+}
+
+async fn detach_row(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    driver_bdm: &DriverVolumeBlockDevice,
+    attachment_id: Option<&AttachmentId>,
+) -> Result<(), NovaError> {
     let bdm = &driver_bdm.bdm;
+    let volume = &bdm.volume_id;
     // nova 94a3b83f9f destroyed it first, bea6ff62af last of all.
     let last = cx.policy().bdm_destroyed_last;
     if !last {

@@ -7,16 +7,20 @@
 //! LUN is another volume's by now), the host has to have let go before cinder unmaps, and the row
 //! loses its host last of all.
 
+use std::pin::pin;
+
 use castoff_ports::InstanceId;
 use castoff_ports::cinder::{AttachStatus, Attachment, ConnectionInfo};
 use castoff_ports::libvirt::PowerState;
 use castoff_ports::novadb::{Bdm, BdmSave, BdmUpdate, BdmsByInstance, InstanceUpdate, VmState};
 
 use super::block_device::confirm_disconnect;
+use super::multiattach;
 use super::shelve::save_expecting;
 use super::stale::delete_unnamed;
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::policy::MultiattachUsers;
 use crate::virt::driver::Destroy;
 use crate::{virt, volume_api};
 
@@ -29,10 +33,18 @@ pub(super) async fn offload(
 ) -> Result<(), NovaError> {
     let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
     virt::driver::power_off(cx, instance, clean_shutdown).await?;
-    let rows = leave_host(cx, instance, &bdms).await?;
-    for (bdm, row) in bdms.iter().zip(rows) {
-        reserve(cx, instance, bdm, row).await?;
-    }
+    let shared = match cx.policy().multiattach_users {
+        MultiattachUsers::Attached => Vec::new(),
+        MultiattachUsers::Exported => multiattach::shared(&bdms),
+    };
+    let body = pin!(async {
+        let rows = leave_host(cx, instance, &bdms).await?;
+        for (bdm, row) in bdms.iter().zip(rows) {
+            reserve(cx, instance, bdm, row).await?;
+        }
+        Ok(())
+    });
+    multiattach::with_locks(cx, &shared, body).await?;
     let update = InstanceUpdate {
         power_state: Some(Some(PowerState::Shutdown)),
         host: Some(None),
@@ -62,14 +74,14 @@ async fn leave_host(
     for bdm in bdms {
         let row = attachment_of(cx, bdm).await?;
         if let Some(exported) = row.as_ref().and_then(|r| r.connection_info.as_ref()) {
-            let connection_info = Some(connection(bdm, exported));
+            let connection_info = Some(connection(cx, bdm, exported).await?);
             connected.push(Bdm { connection_info, ..bdm.clone() });
         }
         rows.push(row);
     }
     virt::driver::destroy(cx, instance, &connected, Destroy::Confirmed).await?;
     for info in connected.iter().filter_map(|b| b.connection_info.as_ref()) {
-        confirm_disconnect(cx, info).await?;
+        confirm_disconnect(cx, instance, info).await?;
     }
     Ok(rows)
 }
@@ -92,15 +104,20 @@ pub(super) async fn attachment_of(
 
 /// How this host may have the volume: as cinder exports it now, and where the BDM tells of that
 /// export, by the device that nova was given.
-fn connection(bdm: &Bdm, exported: &ConnectionInfo) -> ConnectionInfo {
+async fn connection(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    exported: &ConnectionInfo,
+) -> Result<ConnectionInfo, NovaError> {
     let same = |saved: &&ConnectionInfo| {
         saved.data.target_iqn == exported.data.target_iqn
             && saved.data.target_lun == exported.data.target_lun
     };
-    match bdm.connection_info.as_ref().filter(same) {
-        Some(saved) => saved.clone(),
-        None => ConnectionInfo { serial: Some(bdm.volume_id.clone()), ..exported.clone() },
+    if let Some(saved) = bdm.connection_info.as_ref().filter(same) {
+        return Ok(saved.clone());
     }
+    let multiattach = volume_api::get(cx, &bdm.volume_id, 0).await?.multiattach;
+    Ok(ConnectionInfo { serial: Some(bdm.volume_id.clone()), multiattach, ..exported.clone() })
 }
 
 /// A new attachment that holds the volume for the server, then the old one goes with its export.

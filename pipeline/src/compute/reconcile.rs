@@ -213,8 +213,8 @@ impl Pass<'_> {
                 && others.is_empty()
                 && !virt::driver::devices_left(cx, info).await?.is_empty()
             {
-                virt::driver::disconnect_volume(cx, volume, Some(info), None).await?;
-                confirm_disconnect(cx, info).await?;
+                virt::driver::disconnect_volume(cx, instance, volume, Some(info), None).await?;
+                confirm_disconnect(cx, instance, info).await?;
             }
             if let Some(attachment) = &entry.attachment_id {
                 volume_api::attachment_delete(cx, attachment).await?;
@@ -238,7 +238,10 @@ impl Pass<'_> {
     ) -> Result<(), NovaError> {
         let Some(old) = intents.iter().find(|i| self.is_old(i)) else {
             // Nobody stands for it: cinder was asked by a request that was told it had failed.
-            if intents.is_empty() && status == VolumeStatus::Detaching {
+            if intents.is_empty()
+                && status == VolumeStatus::Detaching
+                && !self.another_detaches(instance, volume).await?
+            {
                 return volume_api::roll_detaching(self.cx, volume).await;
             }
             return Ok(());
@@ -251,6 +254,23 @@ impl Pass<'_> {
             intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
         }
         Ok(())
+    }
+
+    /// A status is the whole volume's: of a multiattach one it may be another server's detach.
+    async fn another_detaches(
+        &self,
+        instance: &InstanceId,
+        volume: &VolumeId,
+    ) -> Result<bool, NovaError> {
+        let mut rows = self.cx.call(BdmsByVolume { volume_id: volume.clone() }).await?;
+        rows.retain(|b| b.instance_uuid != *instance);
+        for row in rows {
+            let intents = intent::of_volume(self.cx, Task::Detach, &row.instance_uuid, volume);
+            if !intents.await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A worker has died, or could not go on.

@@ -173,8 +173,8 @@ async fn undo(
     cx.warning(format!("The attach of volume {volume} to server {instance} is undone"));
     let unnamed = unnamed_attachments(cx, instance, volume, bdm).await?;
     if let Some(info) = connected_by(bdm, entry, &unnamed) {
-        virt::driver::disconnect_volume(cx, volume, Some(info), None).await?;
-        confirm_disconnect(cx, info).await?;
+        virt::driver::disconnect_volume(cx, instance, volume, Some(info), None).await?;
+        confirm_disconnect(cx, instance, info).await?;
     }
     for attachment in &unnamed {
         volume_api::attachment_delete(cx, attachment).await?;

@@ -31,9 +31,12 @@ pub(super) async fn delete_stale_attachments(
     let bdms = cx.call(BdmsByVolume { volume_id: volume_id.clone() }).await?;
     for row in here {
         let id = &row.attachment_id;
-        // A row of the legacy API names no attachment: then all may be its.
-        let named =
-            |b: &Bdm| b.id != detached.id && b.attachment_id.as_ref().is_none_or(|a| a == id);
+        // A row of the legacy API names no attachment: then all of its server's may be its.
+        let named = |b: &Bdm| {
+            b.id != detached.id
+                && b.instance_uuid == detached.instance_uuid
+                && b.attachment_id.as_ref().is_none_or(|a| a == id)
+        };
         if !bdms.iter().any(named) {
             cx.warning(format!("Deleting attachment {id} of volume {volume_id}: no BDM names it"));
             volume_api::attachment_delete(cx, id).await?;

@@ -3,7 +3,7 @@
 //! It needs nothing but what an unmodified nova has: a row of instance_system_metadata for each
 //! detach under way, and a directory on the compute host.
 
-use super::{FailedAttach, FailedLook, LostReply, Policy, Rollback};
+use super::{FailedAttach, FailedLook, LostReply, MultiattachUsers, Policy, Rollback};
 
 /// The policy.
 pub fn policy() -> Policy {
@@ -22,6 +22,7 @@ pub fn policy() -> Policy {
         attach_intent: true,
         attach_journal: true,
         failed_attach: FailedAttach::GuestDecides,
+        multiattach_users: MultiattachUsers::Exported,
         create_lost_reply: LostReply::LookUp,
         detaches_lost_volumes: true,
         shelve_resumes: true,

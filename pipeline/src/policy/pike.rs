@@ -4,7 +4,7 @@ use castoff_ports::runtime::LockScope;
 
 use super::{
     AccessRule, BdmLookup, Brick, FailedAttach, FailedLook, Fixes, Flush, LostReply,
-    MissingGuestDevice, Policy, RemovalWait, Rollback, Unplug, VolumeApi,
+    MissingGuestDevice, MultiattachUsers, Policy, RemovalWait, Rollback, Unplug, VolumeApi,
 };
 
 /// The policy.
@@ -45,6 +45,7 @@ pub fn policy() -> Policy {
         encryptor_after_guest: true,
         encryptor_close_attempts: 3,
         multiattach_count: false,
+        multiattach_users: MultiattachUsers::Attached,
         reboot_lock: false,
         reboot_deletes_dangling: false,
         offload_terminates: false,

@@ -35,7 +35,7 @@ pub async fn detach_volume(
     encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     release_volume(cx, bdm, info, instance, encryption).await?;
-    disconnect_volume(cx, &bdm.volume_id, info, encryption).await
+    disconnect_volume(cx, instance, &bdm.volume_id, info, encryption).await
 }
 
 /// The guest's half of [`detach_volume`].
@@ -56,13 +56,27 @@ pub async fn release_volume(
 /// The host's half of [`detach_volume`].
 pub async fn disconnect_volume(
     cx: &Context<'_>,
+    instance: &InstanceId,
     volume: &VolumeId,
     info: Option<&ConnectionInfo>,
     encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
     match cx.conf().compute_driver {
         ComputeDriver::Libvirt => {
-            libvirt::driver::disconnect_released(cx, volume, info, encryption).await
+            libvirt::driver::disconnect_released(cx, instance, volume, info, encryption).await
+        }
+    }
+}
+
+/// Whether another server of this host may use the volume.
+pub async fn has_other_users(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<bool, NovaError> {
+    match cx.conf().compute_driver {
+        ComputeDriver::Libvirt => {
+            libvirt::multiattach::is_exported_to_another(cx, instance, volume).await
         }
     }
 }

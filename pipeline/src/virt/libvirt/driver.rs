@@ -2,17 +2,17 @@
 
 use castoff_ports::cinder::{ConnectionInfo, Connector, Encryption};
 use castoff_ports::libvirt::{GuestDisk, LookupByUuid, error};
-use castoff_ports::novadb::{Bdm, GetInstance};
-use castoff_ports::{Alias, Failure, InstanceId, Refusal, VolumeId};
+use castoff_ports::novadb::Bdm;
+use castoff_ports::{Alias, InstanceId, Refusal, VolumeId};
 
 use super::guest::{Guest, get_guest};
+use super::multiattach::should_disconnect_target;
 use super::volume::{VolumeDriver, get_volume_driver};
 use super::{encryptor, unplug};
 use crate::brick;
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::{FailedAttach, MissingGuestDevice};
-use crate::volume_api;
 
 /// `instance_exists`.
 pub async fn instance_exists(cx: &Context<'_>, instance: &InstanceId) -> bool {
@@ -76,11 +76,12 @@ pub async fn release_volume(
 /// `detach_volume`, second half: the host disconnects.
 pub async fn disconnect_released(
     cx: &Context<'_>,
+    instance: &InstanceId,
     volume: &VolumeId,
     info: Option<&ConnectionInfo>,
     encryption: Option<&Encryption>,
 ) -> Result<(), NovaError> {
-    disconnect_volume(cx, volume, info, encryption, How::default()).await
+    disconnect_volume(cx, instance, volume, info, encryption, How::default()).await
 }
 
 /// The last part of `/dev/vdb`.
@@ -104,6 +105,7 @@ pub(super) struct How {
 /// `_disconnect_volume`: encryptor or secret, other users of a multiattach volume, volume driver.
 pub(super) async fn disconnect_volume(
     cx: &Context<'_>,
+    instance: &InstanceId,
     volume: &VolumeId,
     info: Option<&ConnectionInfo>,
     encryption: Option<&Encryption>,
@@ -121,7 +123,7 @@ pub(super) async fn disconnect_volume(
     }
     cx.station("nova.virt.libvirt.driver.LibvirtDriver._get_volume_driver");
     let driver = get_volume_driver(info)?;
-    if !should_disconnect_target(cx, volume, info).await? {
+    if !should_disconnect_target(cx, instance, volume, info).await? {
         return Ok(());
     }
     match driver {
@@ -139,40 +141,14 @@ pub(super) async fn connect_volume(
         VolumeDriver::Iscsi => super::volume::iscsi::connect_volume(cx, info).await?,
     }
     let Err(e) = encryptor::define_secret(cx, info, encryption).await else { return Ok(()) };
+    // Another server here may use it: whoever settles the attach counts them.
+    if cx.policy().failed_attach == FailedAttach::GuestDecides {
+        return Err(e);
+    }
     match get_volume_driver(info)? {
         VolumeDriver::Iscsi => super::volume::iscsi::disconnect_volume(cx, info, false).await?,
     }
     Err(e)
-}
-
-/// `_should_disconnect_target`: a multiattach volume stays while another server here uses it.
-///
-/// nova asks which servers are on this host; here each server of the volume is asked for its host.
-async fn should_disconnect_target(
-    cx: &Context<'_>,
-    volume_id: &VolumeId,
-    info: &ConnectionInfo,
-) -> Result<bool, NovaError> {
-    if !cx.policy().multiattach_count || !info.multiattach {
-        return Ok(true);
-    }
-    let volume = volume_api::get(cx, volume_id, 0).await?;
-    if volume.attachments.len() <= 1 {
-        return Ok(true);
-    }
-    let mut servers: Vec<InstanceId> =
-        volume.attachments.into_iter().map(|a| a.server_id).collect();
-    servers.sort_unstable();
-    servers.dedup();
-    let mut here = 0;
-    for uuid in servers {
-        match cx.call(GetInstance { uuid }).await {
-            Ok(i) if i.host.as_ref() == Some(&cx.conf().host) => here += 1,
-            Ok(_) | Err(Failure::Refused(Refusal::NotFound { .. })) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(here <= 1)
 }
 
 /// `attach_volume`: the host connects, then the guest gets the disk.
@@ -192,7 +168,8 @@ pub async fn attach_volume(
     // The guest may have the disk all the same: whoever settles the attach asks it.
     let gives_back = cx.policy().failed_attach == FailedAttach::EachStep;
     if cx.policy().failed_attach_disconnects && gives_back {
-        disconnect_volume(cx, &info.data.volume_id, Some(info), encryption, How::default()).await?;
+        let volume = &info.data.volume_id;
+        disconnect_volume(cx, instance, volume, Some(info), encryption, How::default()).await?;
     }
     Err(e)
 }

@@ -105,7 +105,7 @@ async fn cleanup(
             let encryption = get_encryption_metadata(cx, info).await?;
             encryptor::detach_volume(cx, info, encryption.as_ref()).await?;
         }
-        match (disconnect_volume(cx, &bdm.volume_id, info, None, disconnect).await, how) {
+        match (disconnect_volume(cx, instance, &bdm.volume_id, info, None, disconnect).await, how) {
             (Ok(()), _) => {}
             (Err(e), Destroy::ForGood) => cx.warning(format!(
                 "Ignoring Volume Error on vol {} during delete: failed to {e}",

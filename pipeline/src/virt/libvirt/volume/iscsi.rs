@@ -3,14 +3,17 @@
 use castoff_ports::cinder::ConnectionInfo;
 
 use crate::brick::BrickError;
-use crate::brick::connector::{self, Disconnect};
+use crate::brick::connector::{self, Disconnect, FailedConnect};
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::policy::MultiattachUsers;
 
 /// `connect_volume`: the device's path goes into connection_info, and with it into the BDM.
 pub async fn connect_volume(cx: &Context<'_>, info: &mut ConnectionInfo) -> Result<(), NovaError> {
     cx.station("nova.virt.libvirt.volume.iscsi.LibvirtISCSIVolumeDriver.connect_volume");
-    info.data.device_path = Some(connector::connect_volume(cx, &info.data).await?);
+    let shared = info.multiattach && cx.policy().multiattach_users == MultiattachUsers::Exported;
+    let failed = if shared { FailedConnect::Left } else { FailedConnect::CleanedUp };
+    info.data.device_path = Some(connector::connect_volume(cx, &info.data, failed).await?);
     Ok(())
 }
 
