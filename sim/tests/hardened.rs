@@ -14,9 +14,6 @@ use castoff_sim::explore::{Explore, Explored, Ground};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep, RunReport};
 
-/// Scenarios that single faults are known to break under `hardened`.
-const BROKEN: [&str; 1] = ["open-iscsi-downgraded"];
-
 fn explored(policy: &str, scenario: &str) -> Explored {
     let policy = Policy::named(policy).unwrap();
     let release = Release::named(&policy.default_release).unwrap();
@@ -36,7 +33,7 @@ fn explored(policy: &str, scenario: &str) -> Explored {
 fn no_single_fault_breaks_a_property_that_is_not_exempt() {
     let mut broken = Vec::new();
     let mut plans = 0;
-    for scenario in castoff_scenarios::names().filter(|name| !BROKEN.contains(name)) {
+    for scenario in castoff_scenarios::names() {
         let found = explored("hardened", scenario);
         plans += found.total();
         for cause in found.causes.all() {

@@ -5,17 +5,19 @@
 //! does not, everything is taken back in the order in which a detach would: host, cinder, BDM. Both
 //! may be cut short and begun again. The caller holds the server's lock.
 
+use std::pin::pin;
+
 use castoff_ports::cinder::ConnectionInfo;
 use castoff_ports::journal::{JournalEntry, JournalStep};
 use castoff_ports::libvirt::GuestDisk;
 use castoff_ports::novadb::{Bdm, BdmByVolumeAndInstance, BdmDestroy, BdmSave, BdmUpdate};
 use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 
-use super::block_device::confirm_disconnect;
-use super::journal;
+use super::block_device::{confirm_disconnect, guard_connection};
 use super::manager::do_detach_volume;
 use super::offload::attachment_of;
 use super::stale::unnamed_attachments;
+use super::{journal, multiattach};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::Task;
@@ -172,17 +174,55 @@ async fn undo(
 ) -> Result<(), NovaError> {
     cx.warning(format!("The attach of volume {volume} to server {instance} is undone"));
     let unnamed = unnamed_attachments(cx, instance, volume, bdm).await?;
-    if let Some(info) = connected_by(bdm, entry, &unnamed) {
-        virt::driver::disconnect_volume(cx, instance, volume, Some(info), None).await?;
-        confirm_disconnect(cx, instance, info).await?;
-    }
-    for attachment in &unnamed {
-        volume_api::attachment_delete(cx, attachment).await?;
+    let info = match connected_by(bdm, entry, &unnamed) {
+        Some(info) => Some(info.clone()),
+        None => exported(cx, &unnamed).await?,
+    };
+    match info {
+        None => delete_all(cx, &unnamed).await?,
+        Some(mut info) => {
+            let row = volume_api::get_with_shared_targets(cx, volume).await?;
+            info.multiattach = row.multiattach;
+            let body = pin!(async {
+                virt::driver::disconnect_volume(cx, instance, volume, Some(&info), None).await?;
+                confirm_disconnect(cx, instance, &info).await?;
+                delete_all(cx, &unnamed).await
+            });
+            // A session that another attach has its LUN in is not logged out meanwhile.
+            let body = pin!(guard_connection(cx, &row, body));
+            multiattach::in_turn(cx, volume, row.multiattach, body).await?;
+        }
     }
     if let Some(bdm) = bdm {
         cx.call(BdmDestroy { id: bdm.id }).await?;
     }
     Ok(())
+}
+
+async fn delete_all(cx: &Context<'_>, attachments: &[AttachmentId]) -> Result<(), NovaError> {
+    for attachment in attachments {
+        volume_api::attachment_delete(cx, attachment).await?;
+    }
+    Ok(())
+}
+
+/// How cinder exports the volume. An attach that died before it could write that down may be
+/// connected all the same: an iscsid that scans by itself looks at a LUN as soon as it is there.
+async fn exported(
+    cx: &Context<'_>,
+    attachments: &[AttachmentId],
+) -> Result<Option<ConnectionInfo>, NovaError> {
+    for attachment in attachments {
+        let info = match volume_api::attachment_get(cx, attachment).await {
+            Ok(row) => row.connection_info,
+            Err(NovaError::VolumeAttachmentNotFound { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        if info.is_some() {
+            return Ok(info);
+        }
+    }
+    Ok(None)
 }
 
 /// How the host may have the volume, if its attachment still stands.
