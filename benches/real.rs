@@ -118,6 +118,7 @@ fn options(domain: String) -> Options {
         state_dir: PathBuf::from("/run/castoff-bench"),
         may_kill_guest: true,
         may_restart_daemons: true,
+        timing: None,
         trace_dir: None,
     }
 }

@@ -8,6 +8,7 @@
 //! - [`case`]: a case as data; [`cases`]: all of them; [`select`]: which ones a user means.
 //! - `suite`: a run of cases; `capabilities`: which can be played on this host.
 //! - `play`: one case: attach, what happens to the host, detach, checks; `checks`.
+//! - [`recorded`]: what a real Nova issued, beside what a detach issues here.
 //! - `hybrid`, `cloud`: the control plane's models in front of the host.
 //! - `measure`: healthy detaches, timed, beside the bare commands (benches/real.rs).
 //! - `acts`, `stage`, `users`, `other`: what is done to the host, and at which operation of the pipeline.
@@ -38,6 +39,7 @@ mod other;
 #[cfg(feature = "real")]
 mod play;
 pub mod record;
+pub mod recorded;
 pub mod refine;
 pub mod select;
 #[cfg(feature = "real")]

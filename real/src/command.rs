@@ -2,7 +2,7 @@
 //!
 //! The locale is C, stdin is empty or holds what is written to it, and PATH also has the
 //! directories of system administration, where iscsiadm and blockdev live. Arguments may hold a
-//! CHAP password: nothing here logs them.
+//! CHAP password: `issued`, which notes them, leaves it out.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -15,6 +15,8 @@ use futures::future::join4;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+
+use crate::issued;
 
 /// More than any of the commands writes; what comes after is cut off.
 const MAX_OUTPUT: u64 = 4 << 20;
@@ -41,6 +43,8 @@ pub(crate) async fn run<A: AsRef<OsStr>>(
     input: Option<String>,
     limit: Duration,
 ) -> Result<CommandOutput, NoExit> {
+    let args: Vec<OsString> = args.into_iter().map(|a| a.as_ref().to_owned()).collect();
+    issued::command(program, &args);
     let mut command = Command::new(program);
     command
         .args(args)

@@ -15,6 +15,7 @@ use virt::error::Error;
 use virt::sys;
 
 use crate::events::{Subscription, start_loop};
+use crate::issued;
 use crate::libvirt_error::{SYSTEM, failure};
 use crate::waiters::Waiters;
 use crate::{RealError, domain_xml};
@@ -83,40 +84,50 @@ impl Hypervisor {
                 Reply::LookupByUuid(())
             }
             Call::GetInfo(c) => {
-                let info = self.domain(&c.instance)?.info().map_err(|e| failure(&e))?;
+                let domain = self.domain(&c.instance)?;
+                issued::libvirt("virDomainGetInfo".to_owned());
+                let info = domain.info().map_err(|e| failure(&e))?;
                 Reply::GetInfo(power_state(info.state.to_raw()))
             }
             Call::IsPersistent(c) => {
                 let domain = self.domain(&c.instance)?;
+                issued::libvirt("virDomainIsPersistent".to_owned());
                 Reply::IsPersistent(domain.is_persistent().map_err(|e| failure(&e))?)
             }
             Call::XmlDesc(c) => {
                 let flags = if c.inactive { sys::VIR_DOMAIN_XML_INACTIVE } else { 0 };
-                let xml = self.domain(&c.instance)?.xml_desc(flags).map_err(|e| failure(&e))?;
+                let domain = self.domain(&c.instance)?;
+                issued::libvirt(format!("virDomainGetXMLDesc flags={flags:#x}"));
+                let xml = domain.xml_desc(flags).map_err(|e| failure(&e))?;
                 Reply::XmlDesc(domain_xml::disks(&xml).map_err(|e| Refusal::Os {
                     path: format!("XML of domain {}", c.instance),
                     message: e.to_string(),
                 })?)
             }
             Call::BlockStats(c) => {
-                let stats = self.domain(&c.instance)?.block_stats(&c.target_dev);
+                let domain = self.domain(&c.instance)?;
+                issued::libvirt("virDomainBlockStats".to_owned());
+                let stats = domain.block_stats(&c.target_dev);
                 Reply::BlockStats(stats.map(drop).map_err(|e| failure(&e))?)
             }
             Call::AttachDeviceFlags(c) => {
                 let domain = self.domain(&c.instance)?;
                 let flags = impact(c.config, c.live);
+                issued::libvirt(format!("virDomainAttachDeviceFlags flags={flags:#x}"));
                 let attached = domain.attach_device_flags(&c.disk.to_xml(), flags);
                 Reply::AttachDeviceFlags(attached.map(drop).map_err(|e| failure(&e))?)
             }
             Call::DetachDeviceFlags(c) => {
                 let domain = self.domain(&c.instance)?;
                 let flags = impact(c.config, c.live);
+                issued::libvirt(format!("virDomainDetachDeviceFlags flags={flags:#x}"));
                 let detached = domain.detach_device_flags(&c.disk.to_xml(), flags);
                 Reply::DetachDeviceFlags(detached.map(drop).map_err(|e| failure(&e))?)
             }
             Call::SecretLookupByUsage(c) => {
                 let usage = sys::VIR_SECRET_USAGE_TYPE_VOLUME as i32;
                 let (connect, _) = self.connection()?;
+                issued::libvirt("virSecretLookupByUsage".to_owned());
                 let secret = connect.lookup_secret_by_usage(usage, c.volume_id.as_str());
                 Reply::SecretLookupByUsage(secret.map(drop).map_err(|e| failure(&e))?)
             }
@@ -156,6 +167,7 @@ impl Hypervisor {
         generation: u32,
         instance: &InstanceId,
     ) -> Result<Domain, Failure> {
+        issued::libvirt("virDomainLookupByUUIDString".to_owned());
         let found = connect.lookup_domain_by_uuid_string(instance.as_str());
         let domain = found.map_err(|e| failure(&e))?;
         let mut link = self.lock();

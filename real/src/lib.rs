@@ -12,6 +12,7 @@
 //! - `hypervisor`, `libvirt_error`, `domain_xml`, `waiters`, `events`: libvirt; only `events` has
 //!   unsafe code.
 //! - [`fixture`]: what a conformance run makes on the host, does to it, and takes away again.
+//! - `issued`: the calls of libvirt and the commands that went out.
 //! - `initiator`, `kernel`, `sysfs`, `command`: iscsiadm, block devices, sysfs and udev's links.
 //! - `journal`: castoff's own files.
 //! - `locks`: in-process locks and the lock files that os-brick uses too.
@@ -37,6 +38,7 @@ pub mod fixture;
 mod guard;
 mod hypervisor;
 mod initiator;
+mod issued;
 mod journal;
 mod kernel;
 pub mod leftovers;

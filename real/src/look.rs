@@ -70,6 +70,11 @@ pub async fn look(
     Ok(seen)
 }
 
+/// The name of a map (`mpatha`), which `multipath -f` wants.
+pub fn map_name(host: &RealHost, dm: &DeviceName) -> Option<String> {
+    host.sysfs.dm_name(dm)
+}
+
 /// The XML of a guest that does not run is its persistent config.
 async fn runs(host: &RealHost, domain: &InstanceId) -> Result<bool, Failure> {
     let call = GetInfo { instance: domain.clone() };

@@ -11,6 +11,7 @@ use castoff_ports::{
 use crate::command::errno_text;
 use crate::guard::Guard;
 use crate::hypervisor::{Hypervisor, find_domain};
+use crate::issued;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::sysfs::Sysfs;
@@ -78,6 +79,14 @@ impl RealHost {
     /// The operations so far, in the order in which they ended.
     pub fn timings(&self) -> Vec<Timing> {
         self.timings.borrow().all().to_vec()
+    }
+
+    /// The calls of libvirt and the commands that this process has issued since then, in order:
+    /// `virDomainGetXMLDesc flags=0x2`, or a command line without passwords.
+    pub fn issued(&self, since: SimTime) -> Vec<(SimTime, String)> {
+        let at = |instant: Instant| SimTime::ZERO + instant.saturating_duration_since(self.started);
+        let begin = self.started + since.since_start();
+        issued::since(begin).into_iter().map(|(i, text)| (at(i), text)).collect()
     }
 
     /// Gives back the locks that a process held when it died: the binding's `crash` calls it.

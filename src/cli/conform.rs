@@ -109,6 +109,9 @@ pub(super) struct ConformArgs {
     /// Seconds between two passes of the hardened reconciler [default: 60; in the lab 3]
     #[arg(long, value_name = "SECONDS")]
     reconcile_period: Option<u32>,
+    /// Compare healthy detaches' times with this profile: lab, or a file that `castoff calibrate` wrote [default: none; in the lab: lab]
+    #[arg(long, value_name = "PROFILE")]
+    timing: Option<String>,
     /// Write the results there: JSON lines, one a case
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

@@ -22,6 +22,15 @@ struct Armed {
     act: Act,
 }
 
+/// What strikes at one call.
+#[derive(Default)]
+struct Due {
+    before: Vec<Act>,
+    during: Vec<(u64, Act)>,
+    /// In their order; with a time: begun in its turn, done so much later.
+    after: Vec<(Option<u64>, Act)>,
+}
+
 #[derive(Default)]
 struct State {
     armed: Vec<Armed>,
@@ -76,11 +85,10 @@ impl ActLayer {
         }
     }
 
-    fn due(&self, name: &'static str) -> (Vec<Act>, Vec<Act>, Vec<(u64, Act)>) {
+    fn due(&self, name: &'static str) -> Due {
         let mut state = self.state.borrow_mut();
         *state.counts.entry(name).or_default() += 1;
-        let mut before = std::mem::take(&mut state.events);
-        let (mut after, mut during) = (Vec::new(), Vec::new());
+        let mut due = Due { before: std::mem::take(&mut state.events), ..Due::default() };
         state.armed.retain_mut(|a| {
             if a.operation != name {
                 return true;
@@ -88,14 +96,25 @@ impl ActLayer {
             a.left -= 1;
             if a.left == 0 {
                 match a.when {
-                    When::Before => before.push(a.act),
-                    When::After => after.push(a.act),
-                    When::During(ms) => during.push((ms, a.act)),
+                    When::Before => due.before.push(a.act),
+                    When::After => due.after.push((None, a.act)),
+                    When::Beside(ms) => due.after.push((Some(ms), a.act)),
+                    When::During(ms) => due.during.push((ms, a.act)),
                 }
             }
             a.left > 0
         });
-        (before, after, during)
+        due
+    }
+
+    /// Begins to wait for the act's time.
+    fn later(&self, ms: u64, act: Act) {
+        let (stage, state) = (self.stage.clone(), self.state.clone());
+        let running = spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Self::act(&stage, &state, act).await;
+        });
+        self.state.borrow_mut().running.push(running);
     }
 
     async fn act(stage: &Stage, state: &RefCell<State>, act: Act) {
@@ -111,22 +130,20 @@ impl Binding for ActLayer {
         cx: &'a CallCx,
         call: Call,
     ) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
-        let (before, after, during) = self.due(call.name());
+        let due = self.due(call.name());
         Box::pin(async move {
-            for act in before {
+            for act in due.before {
                 Self::act(&self.stage, &self.state, act).await;
             }
-            for (ms, act) in during {
-                let (stage, state) = (self.stage.clone(), self.state.clone());
-                let running = spawn_local(async move {
-                    tokio::time::sleep(Duration::from_millis(ms)).await;
-                    Self::act(&stage, &state, act).await;
-                });
-                self.state.borrow_mut().running.push(running);
+            for (ms, act) in due.during {
+                self.later(ms, act);
             }
             let result = self.inner.call(cx, call).await;
-            for act in after {
-                Self::act(&self.stage, &self.state, act).await;
+            for (later, act) in due.after {
+                match later {
+                    None => Self::act(&self.stage, &self.state, act).await,
+                    Some(ms) => self.later(ms, act),
+                }
             }
             result
         })

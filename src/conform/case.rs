@@ -5,6 +5,8 @@
 use castoff_ports::plan::EnvironmentEvent;
 use castoff_ports::qemu;
 
+use super::recorded::Recording;
+
 /// Which guest a case needs. A lab boots one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Machine {
@@ -98,6 +100,8 @@ pub enum Act {
     KillQemu,
     /// libvirtd dies (SIGKILL) and is started again at once.
     RestartLibvirtd,
+    /// Until libvirtd answers.
+    AwaitLibvirtd,
     /// multipathd stops.
     StopMultipathd,
     /// Somebody else takes the disk out of the running guest (`virsh detach-disk --live`).
@@ -120,6 +124,10 @@ pub enum Act {
     GuestWrites(u8),
     /// The guest's QEMU writes 64 MiB, each 8 MiB durable before the next.
     GuestWritesMuch(u8),
+    /// The first half of them.
+    GuestWritesHalf(u8),
+    /// The second half: a write that is refused, was told so, ends it.
+    GuestWritesRest(u8),
     /// The target stops exporting the volume's LUN.
     Unmap(u8),
     /// The target exports the second volume under the first one's LUN.
@@ -158,6 +166,9 @@ pub enum When {
     After,
     /// While it is carried out: so many milliseconds after it was called.
     During(u64),
+    /// As [`When::After`], but so many milliseconds after its turn has come, while what stands
+    /// behind it goes on.
+    Beside(u64),
 }
 
 /// A condition of the end, or of the moment between two steps. Volumes are counted from 1.
@@ -191,11 +202,13 @@ pub enum Check {
     Maps(bool),
     /// Whether the action's event of the last detach succeeded.
     ActionSucceeded(bool),
-    /// What was written to the volume (by [`Act::Dirty`], [`Act::Mount`], [`Act::MapOn`], [`Act::GuestWrites`], [`Act::GuestWritesMuch`]) is
-    /// on the target.
+    /// What was written to the volume (by [`Act::Dirty`], [`Act::Mount`], [`Act::MapOn`], the guest) and
+    /// was told durable is on the target.
     DataIntact(u8),
     /// The guest can still read and write this volume.
     GuestReads(u8),
+    /// The last detach issued the calls of libvirt and the commands that a real Nova issued.
+    AsRecorded(Recording),
     /// The last detach took at least and at most so many milliseconds.
     Took(u64, u64),
     /// This operation was called so often during the last detach.

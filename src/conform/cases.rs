@@ -93,6 +93,49 @@ mod tests {
             }
         }
     }
+    /// What goes wrong while a guest's disk is detached to which it writes, and the case of it.
+    const WRITTEN_UNDER: [(&str, &str); 15] = [
+        ("nothing", "guest/data/written-while-detaching"),
+        ("a second detach is pending", "guest/data/written-then-asked-again"),
+        ("the guest is busy", "guest/data/written-then-busy"),
+        ("the device is busy", "guest/data/written-then-held-open"),
+        ("the target is shared", "guest/data/written-beside-another"),
+        ("the target drops the session", "guest/data/written-then-dropped"),
+        ("the target freezes and thaws", "guest/data/written-then-frozen"),
+        ("the target is killed", "target/killed/for-good"),
+        ("the portal is unreachable", "path/unreachable/half-written"),
+        ("one path of two is lost", "guest/data/written-then-path-lost"),
+        ("multipathd is down", "path/multipath/multipathd-down"),
+        ("libvirtd dies between request and event", "guest/data/written-then-libvirtd-killed"),
+        ("QEMU is killed", "guest/data/written-then-qemu-killed"),
+        ("nova-compute is killed", "guest/data/written-then-compute-killed"),
+        ("the flush fails", "guest/data/written-then-flush-fails"),
+    ];
+
+    #[test]
+    fn under_every_fault_a_guest_writes_during_the_detach_and_its_data_is_looked_for_at_the_end() {
+        for (fault, id) in WRITTEN_UNDER {
+            let case = all().find(|c| c.id == id).unwrap_or_else(|| panic!("{fault}: no {id}"));
+            let writes = |from| {
+                case.steps.iter().any(|s| match s {
+                    Step::At("libvirt::DetachDeviceFlags", nth, _, act) => {
+                        *act == from && *nth >= 2
+                    }
+                    _ => false,
+                })
+            };
+            let all = writes(Act::GuestWritesMuch(1));
+            let halves = writes(Act::GuestWritesHalf(1)) && writes(Act::GuestWritesRest(1));
+            assert!(all || halves, "{fault}: nobody writes during {id}");
+            let detach = case.steps.iter().rposition(|s| match s {
+                Step::Detach(volumes) => volumes.contains(&1),
+                _ => false,
+            });
+            let looks = |s: &Step| matches!(s, Step::Check(c) if c.contains(&Check::DataIntact(1)));
+            assert!(case.steps[detach.unwrap()..].iter().any(looks), "{fault}: {id}");
+        }
+    }
+
     #[test]
     fn the_cases_that_are_compared_with_the_model_are_those_to_which_nothing_happens() {
         let ids: Vec<&str> = all().filter(|c| c.is_healthy()).map(|c| c.id).collect();
@@ -124,6 +167,8 @@ mod tests {
             | Act::MapOff
             | Act::GuestWrites(_)
             | Act::GuestWritesMuch(_)
+            | Act::GuestWritesHalf(_)
+            | Act::GuestWritesRest(_)
             | Act::Unmap(_)
             | Act::ReuseLun { .. }
             | Act::StaleRecord => &[Need::LocalTarget],
@@ -131,6 +176,7 @@ mod tests {
                 &[Need::GuestOfOurs]
             }
             Act::RestartLibvirtd | Act::StopMultipathd => &[Need::DaemonsOfOurs],
+            Act::AwaitLibvirtd => &[],
             Act::DetachLive(_)
             | Act::DetachPersistent(_)
             | Act::DetachByAlias(_)

@@ -7,6 +7,7 @@ use castoff_real::look::{Seen, look};
 use super::case::Check;
 use super::play::Play;
 use super::record::CheckRecord;
+use super::recorded::{self, Compared, Issued, Recording};
 
 /// Looks at everything once, and says of each check whether it holds.
 pub(super) async fn run(play: &Play<'_>, checks: &[Check]) -> Result<Vec<CheckRecord>, Failure> {
@@ -145,14 +146,16 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
         }
         Check::DataIntact(n) => {
             let found = play.stage.data(n).await;
-            let text = found.as_ref().err().cloned().unwrap_or_else(|| "all of it".to_owned());
-            record(format!("what was written to volume {n} is on the target"), found.is_ok(), text)
+            let ok = found.is_ok();
+            let name = format!("what was written to volume {n} and told durable is on the target");
+            record(name, ok, found.unwrap_or_else(|lost| lost))
         }
         Check::GuestReads(n) => {
             let found = play.stage.guest_reads(n).await;
             let text = found.as_ref().err().map_or_else(|| "yes".to_owned(), ToString::to_string);
             record(format!("the guest reads and writes volume {n}"), found.is_ok(), text)
         }
+        Check::AsRecorded(recording) => as_recorded(recording, &play.issued()),
         Check::Took(least, most) => {
             let took = play.took_ms();
             let ok = (least..=most).contains(&took);
@@ -167,6 +170,19 @@ async fn one(play: &Play<'_>, seen: &Seen, check: Check) -> CheckRecord {
             )
         }
     }
+}
+
+fn as_recorded(recording: Recording, issued: &[Issued]) -> CheckRecord {
+    let Compared { calls, commands, differences } = recorded::compare(recording, issued);
+    let mut found = match differences.is_empty() {
+        true => format!("{calls} calls of libvirt, {commands} commands"),
+        false => differences.join("; "),
+    };
+    for d in recorded::DELIBERATE.iter().filter(|d| d.recording == recording) {
+        found.push_str(&format!("; on purpose: {:?}: {}", d.what, d.why));
+    }
+    let name = format!("it issues what nova 33 issued for {}", recording.as_str());
+    record(name, differences.is_empty(), found)
 }
 
 fn status(play: &Play<'_>, n: u8) -> String {

@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use castoff_pipeline::policy::Policy;
-use castoff_ports::Portal;
+use castoff_ports::{DeviceName, Portal};
 use castoff_real::Timing;
-use castoff_real::fixture::{FixtureError, Ledger, bare, sh, sweep};
+use castoff_real::fixture::{FixtureError, Ledger, bare, sweep};
+use castoff_real::look::{look, map_name};
 use tokio::time::Instant;
 
 use super::case::{Case, ONE_PATH, Paths, Step};
@@ -136,7 +137,7 @@ impl Bed {
     pub async fn by_hand(&self, paths: Paths) -> Result<Detach, MeasureError> {
         self.with_daemons(&Case { paths, ..ATTACH }, async |play| {
             play.run().await?;
-            self.commands(self.stage.portals_of(paths)).await
+            self.commands(play, self.stage.portals_of(paths)).await
         })
         .await
     }
@@ -171,10 +172,10 @@ impl Bed {
     }
 
     /// What os-brick and nova have done, by hand.
-    async fn commands(&self, portals: &[Portal]) -> Result<Detach, MeasureError> {
+    async fn commands(&self, play: &Play<'_>, portals: &[Portal]) -> Result<Detach, MeasureError> {
         let guest = &self.stage.guest;
         let (uri, domain) = (guest.uri.as_str(), guest.name.as_str());
-        let (map, disks) = self.devices().await?;
+        let (map, disks) = self.devices(play).await?;
         let xml = self.disk_xml().await?;
         let xml = xml.display().to_string();
         let iqn = self.stage.iqn.as_str();
@@ -209,20 +210,16 @@ impl Bed {
     }
 
     /// The map of the volume, if it has one, and its SCSI disks.
-    async fn devices(&self) -> Result<(Option<String>, Vec<String>), MeasureError> {
-        let script = r#"
-for s in /sys/class/iscsi_session/session*; do
-  [ "$(cat "$s/targetname")" = "$1" ] || continue
-  for d in "$s"/device/target*/*/block/*; do
-    echo "disk ${d##*/}"
-    for h in "$d"/holders/dm-*; do [ ! -e "$h" ] || echo "map $(cat "$h/dm/name")"; done
-  done
-done | sort -u"#;
-        let text = sh(script, &[self.stage.iqn.as_str()]).await?;
-        let of = |word: &'static str| {
-            text.lines().filter_map(move |l| l.strip_prefix(word)).map(str::to_owned)
-        };
-        Ok((of("map ").next(), of("disk ").collect()))
+    async fn devices(
+        &self,
+        play: &Play<'_>,
+    ) -> Result<(Option<String>, Vec<DeviceName>), MeasureError> {
+        let (host, stage) = (&play.hybrid.host, &self.stage);
+        let guests = [play.instance.clone()];
+        let seen = look(host, &stage.iqn, &stage.portals, &guests, &stage.run).await;
+        let seen = seen.map_err(|e| MeasureError::Detach(e.to_string()))?;
+        let map = seen.maps.first().and_then(|dm| map_name(host, dm));
+        Ok((map, seen.devices.into_iter().map(|(_, disk)| disk).collect()))
     }
 
     /// The disk as the guest has it, for `virsh detach-device`.
@@ -286,7 +283,7 @@ fn add(steps: &mut Vec<Measured>, step: &str, took: Duration) {
 }
 
 /// The write itself, by no process of its own.
-async fn delete(disk: &str) -> Result<(), FixtureError> {
+async fn delete(disk: &DeviceName) -> Result<(), FixtureError> {
     let path = format!("/sys/block/{disk}/device/delete");
     fs::write(&path, "1").map_err(|e| FixtureError::File { path, message: e.to_string() })
 }

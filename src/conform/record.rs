@@ -177,6 +177,9 @@ pub struct StepRecord {
 pub struct Refinement {
     /// How many calls of the two traces were compared.
     pub compared: usize,
+    /// The profile that the times were compared with; none: they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<String>,
     /// Where they differ, in order.
     #[serde(default)]
     pub differences: Vec<Difference>,

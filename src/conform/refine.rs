@@ -314,13 +314,13 @@ impl Model {
 
 /// What a healthy detach was made on.
 #[derive(Clone, Copy, Debug)]
-pub struct Made {
+pub struct Made<'a> {
     /// Two paths and a map, instead of one path.
     pub two_paths: bool,
     /// The guest's machine type; the release's if absent.
     pub machine: Option<Machine>,
-    /// The profile of the host's times, if one is kept.
-    pub timing: Option<&'static str>,
+    /// The profile of the host's times, a kept one or a file; without one times are not compared.
+    pub timing: Option<&'a str>,
 }
 
 /// Refines a healthy detach under this policy: one that followed an attach in the same processes.
@@ -333,7 +333,7 @@ pub struct Made {
 pub fn healthy(
     events: &[Event],
     request: RequestId,
-    made: Made,
+    made: Made<'_>,
     policy: &Policy,
 ) -> Result<Refinement, PrepareError> {
     let name = if made.two_paths { "healthy-multipath" } else { "healthy" };
@@ -353,7 +353,12 @@ pub fn healthy(
         luns_announced: today.luns_announced,
         ..Release::named(&policy.default_release).ok_or_else(none)?
     };
-    Ok(Model::of(&scenario, policy, &release)?.refine(&detach_of(events, request)))
+    let mut model = Model::of(&scenario, policy, &release)?;
+    if made.timing.is_none() {
+        model.ranges.clear();
+    }
+    let refined = model.refine(&detach_of(events, request));
+    Ok(Refinement { times: made.timing.map(str::to_owned), ..refined })
 }
 
 /// The detach's request in [`with_attach`].

@@ -59,8 +59,9 @@ pub(super) struct Stage {
 
 const DIRTY: Written = Written::At { offset: 0, len: 4 << 20, byte: 0xd1 };
 const GUESTS: Written = Written::At { offset: 0, len: 1 << 20, byte: 0x5a };
-/// Where [`Act::GuestWritesMuch`] writes, MiB.
-const MUCH: std::ops::Range<u64> = 16..80;
+/// Where the guest writes much, MiB: [`Act::GuestWritesHalf`], [`Act::GuestWritesRest`].
+const HALF: std::ops::Range<u64> = 16..48;
+const REST: std::ops::Range<u64> = 48..80;
 
 impl Stage {
     pub(super) fn new(
@@ -149,6 +150,10 @@ impl Stage {
             }
             Act::KillQemu => self.guest.kill().await?,
             Act::RestartLibvirtd => restart_libvirtd().await?,
+            Act::AwaitLibvirtd => {
+                let answers = || async { self.guest.state().await.is_ok() };
+                castoff_real::fixture::until("libvirtd to answer", 30, answers).await?;
+            }
             Act::StopMultipathd => drop(sh("multipathd shutdown", &[""; 0]).await?),
             Act::DetachLive(n) => self.take_disk(n, "--live").await?,
             Act::DetachPersistent(n) => self.take_disk(n, "--config").await?,
@@ -168,14 +173,13 @@ impl Stage {
                 self.qemu_io(n, "flush").await?;
                 self.wrote(n, GUESTS);
             }
-            Act::GuestWritesMuch(n) => {
-                for mib in (MUCH.start..MUCH.end).step_by(8) {
-                    // FUA: it is durable when it is answered.
-                    self.qemu_io(n, &format!("write -f -P 0x6b {mib}M 8M")).await?;
-                    let offset = mib << 20;
-                    self.wrote(n, Written::At { offset, len: 8 << 20, byte: 0x6b });
-                }
-            }
+            Act::GuestWritesMuch(n) => self.guest_writes(n, HALF.start..REST.end).await?,
+            Act::GuestWritesHalf(n) => self.guest_writes(n, HALF).await?,
+            // What was refused was promised to nobody.
+            Act::GuestWritesRest(n) => match self.guest_writes(n, REST).await {
+                Ok(()) | Err(FixtureError::Command { exit: 0, .. }) => {}
+                Err(e) => return Err(e),
+            },
             Act::Unmap(n) => {
                 self.changed.set(true);
                 self.local()?.lock().await.unmap(self.lun(n)).await?;
@@ -197,14 +201,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether what was written to the volume is on the target; what is missing.
-    pub(super) async fn data(&self, n: u8) -> Result<(), String> {
+    /// Whether what was written to the volume is on the target, and how much; what is missing.
+    pub(super) async fn data(&self, n: u8) -> Result<String, String> {
         let file = match &self.luns {
             Luns::Local(target) => target.lock().await.file(self.lun(n)),
             Luns::Named { .. } => return Err("the target's files are not ours to read".to_owned()),
         };
         let file = fs::File::open(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let written = self.written.borrow().get(&n).cloned().unwrap_or_default();
+        let mut bytes = 0;
         for what in &written {
             match what {
                 Written::At { offset, len, byte } => {
@@ -214,6 +219,7 @@ impl Stage {
                     if lost > 0 {
                         return Err(format!("{lost} of {len} bytes at {offset} are lost"));
                     }
+                    bytes += len;
                 }
                 Written::Somewhere(text) => {
                     let mut all = vec![0; castoff_real::fixture::target::LUN_SIZE as usize];
@@ -221,10 +227,15 @@ impl Stage {
                     if !all.windows(text.len()).any(|w| w == text.as_bytes()) {
                         return Err(format!("{text:?} is nowhere on the target"));
                     }
+                    bytes += text.len();
                 }
             }
         }
-        if written.is_empty() { Err("nothing was written".to_owned()) } else { Ok(()) }
+        match bytes {
+            0 => Err("nothing was written".to_owned()),
+            some if some % (1 << 20) == 0 => Ok(format!("all {} MiB", some >> 20)),
+            some => Ok(format!("all {some} bytes")),
+        }
     }
 
     /// Whether the guest can read and write the volume, through its own disk.
@@ -338,7 +349,17 @@ impl Stage {
         castoff_real::fixture::until("the disk to leave the guest", 30, gone).await
     }
 
-    /// Reads and writes as the guest's driver would have QEMU do it.
+    /// The guest writes these MiB, eight at a time; each counts when QEMU has said that it is done.
+    async fn guest_writes(&self, n: u8, mib: std::ops::Range<u64>) -> Result<(), FixtureError> {
+        for mib in mib.step_by(8) {
+            // FUA: it is durable when it is answered.
+            self.qemu_io(n, &format!("write -f -P 0x6b {mib}M 8M")).await?;
+            self.wrote(n, Written::At { offset: mib << 20, len: 8 << 20, byte: 0x6b });
+        }
+        Ok(())
+    }
+
+    /// Reads and writes as the guest's driver would have QEMU do it; a refusal of QEMU's has exit 0.
     async fn qemu_io(&self, n: u8, command: &str) -> Result<(), FixtureError> {
         let hmp = format!(
             "qemu-io -d /machine/peripheral/ua-{}/virtio-backend \"{command}\"",

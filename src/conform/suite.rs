@@ -63,6 +63,8 @@ pub struct Options {
     pub may_kill_guest: bool,
     /// libvirtd and multipathd may be killed and started.
     pub may_restart_daemons: bool,
+    /// The profile that healthy detaches' times are compared with, if one is.
+    pub timing: Option<String>,
     /// Where each case's trace is kept, if anywhere.
     pub trace_dir: Option<PathBuf>,
 }
@@ -320,7 +322,7 @@ async fn play(
         let two_paths = case.paths == Paths::Two;
         // How soon a guest lets go by ACPI is the host's speed: any time that was measured.
         let machine = case.machine.qemu().filter(|m| *m == qemu::Machine::Q35Native);
-        let made = refine::Made { two_paths, machine, timing: Some("lab") };
+        let made = refine::Made { two_paths, machine, timing: options.timing.as_deref() };
         match refine::healthy(&events, play.detach_request(), made, &play.policy) {
             Ok(found) => {
                 if let Some(odd) = found.unexplained().next()

@@ -63,8 +63,9 @@ impl Hypervisor {
             let message = format!("invalid argument: invalid path: {target}");
             return Err(Refusal::libvirt(error::INVALID_ARG, message));
         };
-        let alias = &gone.disk.alias;
-        let message = format!("internal error: cannot find statistics for device '{alias}'");
+        // libvirt asks by the QOM path of a virtio disk.
+        let path = format!("/machine/peripheral/{}/virtio-backend", gone.disk.alias);
+        let message = format!("internal error: cannot find statistics for device '{path}'");
         Err(Refusal::libvirt(error::INTERNAL_ERROR, message))
     }
 

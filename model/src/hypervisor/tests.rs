@@ -85,7 +85,8 @@ fn qemu_tells_what_a_libvirtd_that_lags_does_not_know_yet() {
     b.ask(detach(false, true)).unwrap();
     b.until(10_000);
     let alias = format!("ua-{}", volume(1));
-    let text = format!("internal error: cannot find statistics for device '{alias}'");
+    let path = format!("/machine/peripheral/{alias}/virtio-backend");
+    let text = format!("internal error: cannot find statistics for device '{path}'");
     let refused = b.ask(stats()).unwrap_err();
     assert_eq!((refused.libvirt(), listed(&mut b)), (Some((error::INTERNAL_ERROR, &*text)), 1));
     b.until(28_000);

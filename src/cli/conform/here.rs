@@ -10,6 +10,7 @@ use castoff::conform::case::Case;
 use castoff::conform::record::{self, CaseRecord, Grade, Head};
 use castoff::conform::suite::{self, ConformError, Options, Progress, TargetOption};
 use castoff_ports::{Iqn, Lun, Portal};
+use castoff_sim::latency::profile::Profile;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConformArgs, shown};
@@ -18,6 +19,10 @@ use crate::cli::{Exit, Format, Problem};
 /// Runs the cases and prints what came of them.
 pub(super) fn run(args: &ConformArgs, cases: &[&'static Case]) -> Result<Exit, Problem> {
     let options = options(args)?;
+    if let Some(timing) = &args.timing {
+        Profile::resolve(timing)
+            .map_err(|e| Problem::usage(e.to_string(), "name another --timing"))?;
+    }
     if let Some(dir) = &args.trace_dir {
         std::fs::create_dir_all(dir).map_err(|e| {
             let why = format!("cannot write {}: {e}", dir.display());
@@ -167,6 +172,7 @@ fn options(args: &ConformArgs) -> Result<Options, Problem> {
         state_dir: args.state_dir.clone(),
         may_kill_guest: args.may_kill_guest,
         may_restart_daemons: args.may_restart_daemons,
+        timing: args.timing.clone(),
         trace_dir: args.trace_dir.clone(),
     })
 }

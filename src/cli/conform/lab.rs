@@ -11,12 +11,18 @@ use castoff::conform::Settings;
 use castoff::conform::case::{Case, Machine};
 use castoff::conform::record::{self, CaseRecord, Head};
 
+use castoff_sim::latency::profile::Profile;
+
 use super::ConformArgs;
 use super::here;
 use crate::cli::{Exit, Problem};
 
 /// Boots as many labs as the cases have kinds of guests.
 pub(super) fn run(args: &ConformArgs, cases: &[&'static Case]) -> Result<Exit, Problem> {
+    if let Some(timing) = &args.timing {
+        Profile::resolve(timing)
+            .map_err(|e| Problem::usage(e.to_string(), "name another --timing"))?;
+    }
     let Some(up) = lab() else {
         return Err(Problem::missing(
             "the lab's scripts (real/lab) are not where this castoff was built",
@@ -124,6 +130,13 @@ fn boot(
     let name = me.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // All of the cases' deadlines would be hours; each is enforced inside.
     let seconds: u64 = 120 + cases.iter().map(|c| c.deadline_s).sum::<u64>();
+    // A file of times is shown inside as the programs are.
+    let named = args.timing.as_deref().unwrap_or("lab");
+    let file = Profile::named(named).is_none().then(|| Path::new(named));
+    let timing = match file.and_then(Path::file_name) {
+        Some(name) => format!("/castoff/bin/{}", name.to_string_lossy()),
+        None => named.to_owned(),
+    };
     let missing = || Problem::missing("stderr is closed", "run it with an open stderr");
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| missing())?;
     #[allow(clippy::disallowed_methods, reason = "the command line starts the lab's script")]
@@ -137,11 +150,13 @@ fn boot(
         .arg(out)
         .arg("--bin")
         .arg(&me)
+        .args(file.iter().flat_map(|f| ["--bin".as_ref(), f.as_os_str()]))
         .stdin(Stdio::null())
         .stdout(Stdio::from(stderr))
         // The lab tells the command inside where its guest is; the shell there reads it.
         .args(["--", "sh", "-c", INSIDE, &name])
         .args(settings(args))
+        .arg(format!("--timing={timing}"))
         .args(["--machine", machine.as_str()])
         .args(cases.iter().map(|c| c.id));
     let _ = writeln!(

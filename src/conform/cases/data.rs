@@ -2,11 +2,12 @@
 //!
 //! The guest is paused when it is asked to let go, so that the writes lie between the request and
 //! its answer on every host; its QEMU writes, as its driver would have it, and is told of each write
-//! that it is durable. Then the guest goes on and lets go, and something else goes wrong.
+//! that it is durable. Then the guest goes on and lets go. What else goes wrong does so after half
+//! of the writes, or after them. `target` and `path` have three such cases more.
 
 use crate::conform::case::{
-    Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Paths, QEMU_ENDED, REQUEST, Step,
-    USUALLY_ENDED, When, detached, gone,
+    ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Paths, QEMU_ENDED, REQUEST,
+    Step, USUALLY_ENDED, When, detached, gone,
 };
 
 const FLUSH: &str = "host::FlushBufs";
@@ -18,6 +19,14 @@ const WRITES: [Step; 3] = [
     Step::At(REQUEST, 2, When::After, Act::ResumeGuest),
 ];
 
+/// The guest is asked, and writes half; after what happens then it writes the rest, and lets go.
+pub(super) const HALF: [Step; 2] =
+    [Step::Do(Act::PauseGuest), Step::At(REQUEST, 2, When::After, Act::GuestWritesHalf(1))];
+pub(super) const REST: [Step; 2] = [
+    Step::At(REQUEST, 2, When::After, Act::GuestWritesRest(1)),
+    Step::At(REQUEST, 2, When::After, Act::ResumeGuest),
+];
+
 const CITES: &[&str] = &["castoff property S05", "virtio 1.2 section 5.2.6.2"];
 
 macro_rules! written {
@@ -25,6 +34,24 @@ macro_rules! written {
         detached!(WRITES[0], WRITES[1], WRITES[2] $(, $step)*; Check::DataIntact(1))
     };
 }
+
+/// What happens after the first half, then whatever happens besides.
+macro_rules! half_written {
+    ($($act:expr),+ $(; $($step:expr),*)?) => {
+        detached!(
+            $crate::conform::cases::data::HALF[0],
+            $crate::conform::cases::data::HALF[1],
+            $($crate::conform::case::Step::At(
+                $crate::conform::case::REQUEST, 2, $act.0, $act.1
+            ),)+
+            $crate::conform::cases::data::REST[0],
+            $crate::conform::cases::data::REST[1]
+            $($(, $step)*)?;
+            $crate::conform::case::Check::DataIntact(1)
+        )
+    };
+}
+pub(super) use half_written;
 
 /// Under hardened the DELETE is answered and the volume goes, whoever ends it.
 macro_rules! written_and_gone {
@@ -37,6 +64,23 @@ macro_rules! written_and_gone {
             $($step,)*
             Step::Detach(&[1]),
             Step::Check(&[Check::Answered(202)]),
+            gone!(1),
+            NOTHING_LEFT,
+            Step::Check(&[Check::DataIntact(1)]),
+        ]
+    };
+}
+
+/// Today's nova may end it or give it back; the guest lets go, and the next DELETE ends it.
+macro_rules! gone_in_the_end {
+    ($($step:expr),+) => {
+        &[
+            Step::Attach(&[1]),
+            $($step,)+
+            Step::Detach(&[1]),
+            Step::Check(&[Check::Answered(202), Check::AllOrNone(1)]),
+            Step::Until(30, &[Check::Live(1, false)]),
+            Step::Detach(&[1]),
             gone!(1),
             NOTHING_LEFT,
             Step::Check(&[Check::DataIntact(1)]),
@@ -59,18 +103,75 @@ pub(super) const CASES: &[Case] = &[
         ..WHILE_DETACHING
     },
     Case {
+        id: "guest/data/written-then-asked-again",
+        title: "the same, and nova asks a second time between the halves",
+        cites: &["castoff property S05", "QEMU: is already in the process of unplug"],
+        timeout_s: Some(1),
+        steps: gone_in_the_end!(
+            HALF[0],
+            HALF[1],
+            Step::At(REQUEST, 3, When::After, Act::GuestWritesRest(1)),
+            Step::At(REQUEST, 3, When::After, Act::ResumeGuest)
+        ),
+        ..WHILE_DETACHING
+    },
+    Case {
+        id: "guest/data/written-then-busy",
+        title: "the same, and the guest is too busy for nova's second request",
+        cites: &["castoff property S05", "QEMU: guest is busy (power indicator blinking)"],
+        machine: Machine::Q35Native,
+        timeout_s: Some(2),
+        steps: gone_in_the_end!(WRITES[0], WRITES[1], WRITES[2]),
+        ..WHILE_DETACHING
+    },
+    Case {
+        id: "guest/data/written-then-held-open",
+        title: "the same, and a process of the host holds the disk open",
+        cites: &["castoff property S05", "os-brick LinuxSCSI.remove_connection"],
+        steps: written!(Step::At(FLUSH, 1, When::Before, Act::HoldOpen(1))),
+        ..WHILE_DETACHING
+    },
+    Case {
+        id: "guest/data/written-beside-another",
+        title: "the same, and another LUN of the session, written to as well, stays in use",
+        cites: &["castoff property S05", "castoff property S04"],
+        steps: &[
+            Step::Attach(&[1, 2]),
+            WRITES[0],
+            Step::Do(Act::GuestWrites(2)),
+            WRITES[1],
+            WRITES[2],
+            Step::Detach(&[1]),
+            ACCEPTED,
+            gone!(1),
+            Step::Check(&[
+                Check::Called("iscsi::Logout", 0),
+                Check::Session(true),
+                Check::Volume(2, "in-use"),
+                Check::GuestReads(2),
+                Check::DataIntact(1),
+                Check::DataIntact(2),
+            ]),
+            Step::Detach(&[2]),
+            ACCEPTED,
+            gone!(2),
+            NOTHING_LEFT,
+        ],
+        ..WHILE_DETACHING
+    },
+    Case {
         id: "guest/data/written-then-dropped",
-        title: "the same, and the target hangs up before the flush",
-        steps: written!(Step::At(FLUSH, 1, When::Before, Act::DropConnections)),
+        title: "the same, and the target hangs up between the halves, and once more before the flush",
+        steps: half_written!((When::After, Act::DropConnections);
+            Step::At(FLUSH, 1, When::Before, Act::DropConnections)),
         ..WHILE_DETACHING
     },
     Case {
         id: "guest/data/written-then-frozen",
-        title: "the same, and the target freezes before the flush for three seconds",
-        steps: written!(
+        title: "the same, and the target freezes between the halves for three seconds, and before the flush",
+        steps: half_written!((When::After, Act::FreezeTarget), (When::Beside(3_000), Act::ThawTarget);
             Step::At(FLUSH, 1, When::Before, Act::FreezeTarget),
-            Step::At(FLUSH, 1, When::During(3_000), Act::ThawTarget)
-        ),
+            Step::At(FLUSH, 1, When::During(3_000), Act::ThawTarget)),
         ..WHILE_DETACHING
     },
     Case {
@@ -87,6 +188,17 @@ pub(super) const CASES: &[Case] = &[
         steps: written_and_gone!(Step::Fault(
             "nova-compute:libvirt::DetachDeviceFlags#2:crash-after=500"
         )),
+        ..WHILE_DETACHING
+    },
+    Case {
+        id: "guest/data/written-then-libvirtd-killed",
+        title: "the same, and libvirtd dies between the halves: nobody hears that the guest lets go",
+        cites: &["castoff property S05", "nova bug 1887946"],
+        needs: &[Need::LocalTarget, Need::GuestOfOurs, Need::DaemonsOfOurs],
+        steps: half_written!(
+            (When::After, Act::RestartLibvirtd),
+            (When::After, Act::AwaitLibvirtd)
+        ),
         ..WHILE_DETACHING
     },
     Case {
@@ -110,11 +222,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "guest/data/written-then-path-lost",
-        title: "the same with two paths, of which one is lost before the flush",
+        title: "the same with two paths, of which one is lost between the halves",
         needs: &[Need::LocalTarget, Need::GuestOfOurs, Need::Multipath],
         paths: Paths::Two,
         deadline_s: 180,
-        steps: written!(Step::At("host::MultipathFlush", 1, When::Before, Act::LosePortal(1))),
+        steps: half_written!((When::After, Act::LosePortal(1))),
         ..WHILE_DETACHING
     },
     Case {

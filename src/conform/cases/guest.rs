@@ -4,6 +4,7 @@ use crate::conform::case::{
     ACCEPTED, Act, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, REQUEST, STILL_THERE, Step,
     When, detached, gone,
 };
+use crate::conform::recorded::Recording;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -25,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
             // One for the persistent config, which 2026.1 does not give back.
             Step::Check(&[
                 Check::Called(REQUEST, 3),
+                Check::AsRecorded(Recording::NeverAnswers),
                 Check::Persistent(1, false),
                 Check::Took(11_000, 40_000),
             ]),

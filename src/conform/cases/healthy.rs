@@ -3,6 +3,7 @@
 use crate::conform::case::{
     ACCEPTED, Case, Check, Machine, NOTHING_LEFT, Need, ONE_PATH, Paths, Step, gone,
 };
+use crate::conform::recorded::Recording;
 
 /// The volume is attached and detached, and nothing is left of it.
 const SIMPLE: &[Step] = &[
@@ -37,6 +38,26 @@ const SIMPLE_TWO_PATHS: &[Step] = &[
     NOTHING_LEFT,
 ];
 
+/// Compared with what a real Nova issued.
+const AS_NOVA: &[Step] = &[
+    SIMPLE[0],
+    SIMPLE[1],
+    SIMPLE[2],
+    Step::Check(&[Check::AsRecorded(Recording::OnePath)]),
+    SIMPLE[3],
+    SIMPLE[4],
+    SIMPLE[5],
+];
+const AS_NOVA_TWO_PATHS: &[Step] = &[
+    SIMPLE_TWO_PATHS[0],
+    SIMPLE_TWO_PATHS[1],
+    SIMPLE_TWO_PATHS[2],
+    Step::Check(&[Check::AsRecorded(Recording::TwoPaths)]),
+    SIMPLE_TWO_PATHS[3],
+    SIMPLE_TWO_PATHS[4],
+    SIMPLE_TWO_PATHS[5],
+];
+
 /// These disks of one guest, all at the same time.
 macro_rules! in_parallel {
     ($($n:literal),+) => {
@@ -66,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         id: "detach/healthy/one-path",
         title: "a disk with one path is detached, and nothing is left of it",
         cites: CITES,
-        steps: SIMPLE,
+        steps: AS_NOVA,
         ..ONE_PATH
     },
     Case {
@@ -105,7 +126,7 @@ pub(super) const CASES: &[Case] = &[
         ],
         needs: &[Need::LocalTarget, Need::Multipath],
         paths: Paths::Two,
-        steps: SIMPLE_TWO_PATHS,
+        steps: AS_NOVA_TWO_PATHS,
         ..ONE_PATH
     },
     Case {

@@ -1,5 +1,6 @@
 //! `target` and `path`: the other end freezes, dies, or cannot be reached.
 
+use super::data::{HALF, REST, half_written};
 use crate::conform::case::{
     ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, REQUEST, Step, When, detached,
     gone,
@@ -42,17 +43,21 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "target/killed/for-good",
-        title: "the target is dead: today's nova rolls back without a disk in the guest; a DELETE later ends it",
+        title: "the target dies under the guest's writes: today's nova rolls back without a disk in the guest; a DELETE later ends it",
         cites: &[
             "os-brick LinuxSCSI.flush_device_io fails after three attempts",
             "castoff property S14",
             "open-iscsi node.session.timeo.replacement_timeout",
         ],
-        needs: &[Need::LocalTarget],
+        needs: &[Need::LocalTarget, Need::GuestOfOurs],
         deadline_s: 180,
         steps: &[
             Step::Attach(&[1]),
-            Step::At(REQUEST, 2, When::Before, Act::KillTarget),
+            HALF[0],
+            HALF[1],
+            Step::At(REQUEST, 2, When::After, Act::KillTarget),
+            REST[0],
+            REST[1],
             Step::Detach(&[1]),
             Step::Check(&[
                 Check::Answered(202),
@@ -70,6 +75,7 @@ pub(super) const CASES: &[Case] = &[
             ACCEPTED,
             gone!(1),
             NOTHING_LEFT,
+            Step::Check(&[Check::DataIntact(1)]),
         ],
         ..ONE_PATH
     },
@@ -120,15 +126,15 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
-        id: "path/unreachable/before-flush",
-        title: "the only portal cannot be reached any more: nothing is left once the timeouts are over",
+        id: "path/unreachable/half-written",
+        title: "the only portal cannot be reached any more between the guest's writes: nothing is left once the timeouts are over",
         cites: &[
             "open-iscsi node.conn[0].timeo.noop_out_timeout",
             "open-iscsi node.session.timeo.replacement_timeout",
         ],
-        needs: &[Need::LocalTarget],
+        needs: &[Need::LocalTarget, Need::GuestOfOurs],
         deadline_s: 180,
-        steps: detached!(Step::At("host::FlushBufs", 1, When::Before, Act::LosePortal(0))),
+        steps: half_written!((When::After, Act::LosePortal(0))),
         ..ONE_PATH
     },
     Case {
@@ -146,19 +152,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "path/multipath/multipathd-down",
-        title: "multipathd has stopped: the map and both paths go all the same",
+        title: "multipathd stops between the guest's writes: the map and both paths go all the same",
         cites: &["os-brick LinuxSCSI.flush_multipath_device"],
-        needs: &[Need::LocalTarget, Need::Multipath, Need::DaemonsOfOurs],
+        needs: &[Need::LocalTarget, Need::Multipath, Need::DaemonsOfOurs, Need::GuestOfOurs],
         paths: Paths::Two,
-        steps: &[
-            Step::Attach(&[1]),
-            Step::Check(&[Check::Maps(true)]),
-            Step::Do(Act::StopMultipathd),
-            Step::Detach(&[1]),
-            ACCEPTED,
-            gone!(1),
-            NOTHING_LEFT,
-        ],
+        steps: half_written!((When::After, Act::StopMultipathd)),
         ..ONE_PATH
     },
 ];

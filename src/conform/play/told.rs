@@ -6,6 +6,7 @@ use castoff_ports::trace::Event;
 use castoff_ports::{InstanceId, RequestId, VolumeId};
 
 use super::Play;
+use crate::conform::recorded::Issued;
 
 impl Play<'_> {
     /// How far the volumes have come.
@@ -50,6 +51,16 @@ impl Play<'_> {
     /// How long the last detach took.
     pub(in crate::conform) fn took_ms(&self) -> u64 {
         self.ended.get().since(self.began.get()).as_millis() as u64
+    }
+
+    /// What the last detach issued.
+    pub(in crate::conform) fn issued(&self) -> Vec<Issued> {
+        let ended = self.ended.get();
+        let issued = self.hybrid.host.issued(self.began.get()).into_iter();
+        issued
+            .filter(|(at, _)| *at <= ended)
+            .map(|(at, text)| Issued { at_s: at.since_start().as_secs_f64(), text })
+            .collect()
     }
 
     /// What the event of the last detach's action says.

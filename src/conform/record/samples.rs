@@ -37,6 +37,7 @@ pub(crate) fn case(id: &str) -> CaseRecord {
             took_us: 2,
         }],
         refinement: Some(Refinement {
+            times: Some("lab".to_owned()),
             compared: 9,
             differences: vec![difference(None), difference(Some("LIO answers so"))],
         }),

@@ -19,7 +19,7 @@ fn model(scenario: &str) -> Model {
     Model::of(&castoff_scenarios::resolve(scenario).unwrap(), &policy, &release).unwrap()
 }
 
-fn made(two_paths: bool, timing: Option<&'static str>) -> Made {
+fn made(two_paths: bool, timing: Option<&str>) -> Made<'_> {
     Made { two_paths, machine: None, timing }
 }
 
