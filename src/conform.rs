@@ -2,7 +2,7 @@
 //! control plane (keystone, cinder, nova's database, the broker) is the models'.
 //!
 //! What a run found is data that needs no libvirt to be read: [`record`], shown as
-//! [`junit`], [`tap`] and [`html`]. Everything that touches
+//! [`junit`], [`tap`], [`html`] and [`refined`]. Everything that touches
 //! a host comes with the feature `real`.
 //!
 //! - [`case`]: a case as data; [`cases`]: all of them; [`select`]: which ones a user means.
@@ -41,6 +41,7 @@ mod play;
 pub mod record;
 pub mod recorded;
 pub mod refine;
+pub mod refined;
 pub mod select;
 #[cfg(feature = "real")]
 mod stage;

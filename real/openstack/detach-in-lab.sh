@@ -27,7 +27,7 @@ until_there() { # until_there SECONDS COMMAND...
   done
 }
 "$HERE/../lab/up" --quiet --tap "$CASTOFF_TAP" --see "$HERE" --bin "$CASTOFF" --out "$OUT" --deadline 900 \
-  -- "$HERE/in-lab.sh" >"$OUT/output" 2>&1 &
+  -- "$HERE/in-lab.sh" "${CASTOFF##*/}" >"$OUT/output" 2>&1 &
 LAB=$!
 until_there 600 test -e "$OUT/ready"
 read -r server disk <"$OUT/ready"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run inside the lab by detach-in-lab.sh: connect the LUN to the guest as a nova would have, then let `castoff compute` take the cast.
+# usage: in-lab.sh CASTOFF   (its name on PATH)
 set -euo pipefail
-OUT=/castoff/out IQN=$CASTOFF_LAB_IQN PORTAL=$CASTOFF_LAB_PORTAL DOMAIN=$CASTOFF_LAB_DOMAIN
+CASTOFF=$1 OUT=/castoff/out IQN=$CASTOFF_LAB_IQN PORTAL=$CASTOFF_LAB_PORTAL DOMAIN=$CASTOFF_LAB_DOMAIN
 LINK=/dev/disk/by-path/ip-$PORTAL-iscsi-$IQN-lun-$CASTOFF_LAB_LUN
 until_true() { # until_true COMMAND...
   local until=$((SECONDS + 300))
@@ -38,6 +39,6 @@ state() {
 }
 state before
 code=0
-castoff compute --host castoff-lab --connect qemu:///system --domain "$DOMAIN" --target "$PORTAL,$IQN" --messages 1 --grace 280 || code=$?
+"$CASTOFF" compute --host castoff-lab --connect qemu:///system --domain "$DOMAIN" --target "$PORTAL,$IQN" --messages 1 --grace 280 || code=$?
 state after
 exit "$code"

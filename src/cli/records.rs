@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use castoff::conform::record::{self, Grade, Records};
-use castoff::conform::{html, junit, tap};
+use castoff::conform::{html, junit, refined, tap};
 use clap::Args;
 
 use super::{Exit, Problem};
@@ -25,6 +25,9 @@ pub(super) struct RecordsArgs {
     /// Write one self-contained page there
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the report of refinement there, as Markdown
+    #[arg(long, value_name = "FILE")]
+    refinement: Option<PathBuf>,
 }
 
 /// Writes the forms that are asked for, and prints what came of the cases.
@@ -37,6 +40,7 @@ pub(super) fn report(args: &RecordsArgs) -> Result<Exit, Problem> {
     write(args.junit.as_deref(), || junit::junit(&records))?;
     write(args.tap.as_deref(), || tap::tap(&records))?;
     write(args.html.as_deref(), || html::html(&records))?;
+    write(args.refinement.as_deref(), || refined::markdown(&records))?;
     // A reader who went away has seen enough.
     let _ = write!(anstream::stdout(), "{}", summary(&records));
     let whole = records.never_ran().is_empty() && !records.torn;

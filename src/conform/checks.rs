@@ -181,7 +181,7 @@ fn as_recorded(recording: Recording, issued: &[Issued]) -> CheckRecord {
     for d in recorded::DELIBERATE.iter().filter(|d| d.recording == recording) {
         found.push_str(&format!("; on purpose: {:?}: {}", d.what, d.why));
     }
-    let name = format!("it issues what nova 33 issued for {}", recording.as_str());
+    let name = format!("{}{}", recorded::ISSUES, recording.as_str());
     record(name, differences.is_empty(), found)
 }
 

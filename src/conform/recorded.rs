@@ -14,6 +14,9 @@
 const UDEV: [&str; 4] =
     ["multipath -u ", "multipath -U ", "dmsetup deps ", "dmsetup udevcomplete "];
 
+/// How a check of such a comparison is called; the recording's words come next.
+pub const ISSUES: &str = "it issues what nova 33 issued for ";
+
 /// The commands that os-brick runs for a detach.
 const COMMANDS: [&str; 6] =
     ["iscsiadm ", "multipath ", "multipathd ", "blockdev ", "tee ", "dmsetup "];
