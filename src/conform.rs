@@ -11,7 +11,7 @@
 //! - [`recorded`]: what a real Nova issued, beside what a detach issues here.
 //! - `hybrid`, `cloud`: the control plane's models in front of the host.
 //! - `measure`: healthy detaches, timed, beside the bare commands (benches/real.rs).
-//! - `acts`, `stage`, `users`, `other`: what is done to the host, and at which operation of the pipeline.
+//! - `acts`, `stage`, `guest_io`, `users`, `other`: what is done to the host, and at which operation of the pipeline.
 
 #[cfg(feature = "real")]
 mod acts;
@@ -24,6 +24,8 @@ pub mod cases;
 mod checks;
 #[cfg(feature = "real")]
 mod cloud;
+#[cfg(feature = "real")]
+mod guest_io;
 #[cfg(feature = "real")]
 mod host_facts;
 pub mod html;

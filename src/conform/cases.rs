@@ -103,7 +103,7 @@ mod tests {
         ("the target drops the session", "guest/data/written-then-dropped"),
         ("the target freezes and thaws", "guest/data/written-then-frozen"),
         ("the target is killed", "target/killed/for-good"),
-        ("the portal is unreachable", "path/unreachable/half-written"),
+        ("the portal is unreachable", "path/unreachable/before-flush"),
         ("one path of two is lost", "guest/data/written-then-path-lost"),
         ("multipathd is down", "path/multipath/multipathd-down"),
         ("libvirtd dies between request and event", "guest/data/written-then-libvirtd-killed"),

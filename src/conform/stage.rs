@@ -58,10 +58,6 @@ pub(super) struct Stage {
 }
 
 const DIRTY: Written = Written::At { offset: 0, len: 4 << 20, byte: 0xd1 };
-const GUESTS: Written = Written::At { offset: 0, len: 1 << 20, byte: 0x5a };
-/// Where the guest writes much, MiB: [`Act::GuestWritesHalf`], [`Act::GuestWritesRest`].
-const HALF: std::ops::Range<u64> = 16..48;
-const REST: std::ops::Range<u64> = 48..80;
 
 impl Stage {
     pub(super) fn new(
@@ -168,18 +164,11 @@ impl Stage {
             Act::Mount(n) => self.mount(n).await?,
             Act::MapOn(n) => self.map_on(n).await?,
             Act::MapOff => sweep::unmap(&self.run).await?,
-            Act::GuestWrites(n) => {
-                self.qemu_io(n, "write -P 0x5a 0 1M").await?;
-                self.qemu_io(n, "flush").await?;
-                self.wrote(n, GUESTS);
-            }
-            Act::GuestWritesMuch(n) => self.guest_writes(n, HALF.start..REST.end).await?,
-            Act::GuestWritesHalf(n) => self.guest_writes(n, HALF).await?,
+            Act::GuestWrites(n) => self.guest_writes(n).await?,
+            Act::GuestWritesMuch(n) => self.guest_writes_all(n, &[0, 1]).await?,
+            Act::GuestWritesHalf(n) => self.guest_writes_all(n, &[0]).await?,
             // What was refused was promised to nobody.
-            Act::GuestWritesRest(n) => match self.guest_writes(n, REST).await {
-                Ok(()) | Err(FixtureError::Command { exit: 0, .. }) => {}
-                Err(e) => return Err(e),
-            },
+            Act::GuestWritesRest(n) => drop(self.guest_writes_some(n, &[1]).await?),
             Act::Unmap(n) => {
                 self.changed.set(true);
                 self.local()?.lock().await.unmap(self.lun(n)).await?;
@@ -236,12 +225,6 @@ impl Stage {
             some if some % (1 << 20) == 0 => Ok(format!("all {} MiB", some >> 20)),
             some => Ok(format!("all {some} bytes")),
         }
-    }
-
-    /// Whether the guest can read and write the volume, through its own disk.
-    pub(super) async fn guest_reads(&self, n: u8) -> Result<(), FixtureError> {
-        self.qemu_io(n, "write -P 0x77 2M 64k").await?;
-        self.qemu_io(n, "read -P 0x77 2M 64k").await
     }
 
     /// How long a lost session of the run's target is waited for.
@@ -319,9 +302,9 @@ impl Stage {
         self.written.borrow_mut().entry(n).or_default().push(what);
     }
 
-    /// The target (`vdb`) of a volume in the guest.
-    async fn target_dev(&self, n: u8, live: bool) -> Result<String, FixtureError> {
-        let disks = self.guest.disks(self.volume(n).as_str(), live).await?;
+    /// The target (`vdb`) of a volume in its guest.
+    pub(super) async fn target_dev(&self, n: u8, live: bool) -> Result<String, FixtureError> {
+        let disks = self.guest_of(n).disks(self.volume(n).as_str(), live).await?;
         disks.into_iter().next().ok_or_else(|| FixtureError::Command {
             what: format!("find volume {n} in the guest"),
             exit: -1,
@@ -347,35 +330,6 @@ impl Stage {
         let gone =
             || async { self.guest.disks(serial.as_str(), live).await.is_ok_and(|d| d.is_empty()) };
         castoff_real::fixture::until("the disk to leave the guest", 30, gone).await
-    }
-
-    /// The guest writes these MiB, eight at a time; each counts when QEMU has said that it is done.
-    async fn guest_writes(&self, n: u8, mib: std::ops::Range<u64>) -> Result<(), FixtureError> {
-        for mib in mib.step_by(8) {
-            // FUA: it is durable when it is answered.
-            self.qemu_io(n, &format!("write -f -P 0x6b {mib}M 8M")).await?;
-            self.wrote(n, Written::At { offset: mib << 20, len: 8 << 20, byte: 0x6b });
-        }
-        Ok(())
-    }
-
-    /// Reads and writes as the guest's driver would have QEMU do it; a refusal of QEMU's has exit 0.
-    async fn qemu_io(&self, n: u8, command: &str) -> Result<(), FixtureError> {
-        let hmp = format!(
-            "qemu-io -d /machine/peripheral/ua-{}/virtio-backend \"{command}\"",
-            self.volume(n)
-        );
-        let said =
-            self.guest_of(n).virsh("qemu-monitor-command \"$2\" --hmp \"$3\"", &[&hmp]).await?;
-        let bad = ["rror", "failed", "No such", "not found"];
-        if bad.iter().any(|b| said.contains(b)) {
-            return Err(FixtureError::Command {
-                what: hmp,
-                exit: 0,
-                message: said.trim().to_owned(),
-            });
-        }
-        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::conform::case::{
 const FLUSH: &str = "host::FlushBufs";
 
 /// The guest is asked, writes, and lets go.
-const WRITES: [Step; 3] = [
+pub(super) const WRITES: [Step; 3] = [
     Step::Do(Act::PauseGuest),
     Step::At(REQUEST, 2, When::After, Act::GuestWritesMuch(1)),
     Step::At(REQUEST, 2, When::After, Act::ResumeGuest),
@@ -31,9 +31,16 @@ const CITES: &[&str] = &["castoff property S05", "virtio 1.2 section 5.2.6.2"];
 
 macro_rules! written {
     ($($step:expr),*) => {
-        detached!(WRITES[0], WRITES[1], WRITES[2] $(, $step)*; Check::DataIntact(1))
+        detached!(
+            $crate::conform::cases::data::WRITES[0],
+            $crate::conform::cases::data::WRITES[1],
+            $crate::conform::cases::data::WRITES[2]
+            $(, $step)*;
+            $crate::conform::case::Check::DataIntact(1)
+        )
     };
 }
+pub(super) use written;
 
 /// What happens after the first half, then whatever happens besides.
 macro_rules! half_written {

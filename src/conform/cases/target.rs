@@ -1,6 +1,6 @@
 //! `target` and `path`: the other end freezes, dies, or cannot be reached.
 
-use super::data::{HALF, REST, half_written};
+use super::data::{HALF, REST, half_written, written};
 use crate::conform::case::{
     ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, REQUEST, Step, When, detached,
     gone,
@@ -126,15 +126,16 @@ pub(super) const CASES: &[Case] = &[
         ..ONE_PATH
     },
     Case {
-        id: "path/unreachable/half-written",
-        title: "the only portal cannot be reached any more between the guest's writes: nothing is left once the timeouts are over",
+        id: "path/unreachable/before-flush",
+        title: "the only portal cannot be reached any more after the guest's writes: nothing is left once the timeouts are over",
         cites: &[
             "open-iscsi node.conn[0].timeo.noop_out_timeout",
             "open-iscsi node.session.timeo.replacement_timeout",
         ],
         needs: &[Need::LocalTarget, Need::GuestOfOurs],
         deadline_s: 180,
-        steps: half_written!((When::After, Act::LosePortal(0))),
+        // With a request under way the session is given up, and the disk cannot be opened to be flushed.
+        steps: written!(Step::At("host::FlushBufs", 1, When::Before, Act::LosePortal(0))),
         ..ONE_PATH
     },
     Case {
