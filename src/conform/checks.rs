@@ -179,7 +179,7 @@ fn as_recorded(recording: Recording, issued: &[Issued]) -> CheckRecord {
         false => differences.join("; "),
     };
     for d in recorded::DELIBERATE.iter().filter(|d| d.recording == recording) {
-        found.push_str(&format!("; on purpose: {:?}: {}", d.what, d.why));
+        found.push_str(&format!("; on purpose: {} ({})", d.what, d.why));
     }
     let name = format!("{}{}", recorded::ISSUES, recording.as_str());
     record(name, differences.is_empty(), found)

@@ -10,6 +10,8 @@
 //! their names, which has no order. castoff takes the portals' order, one of those. The disks are
 //! therefore named here by the order in which they go.
 
+use std::fmt;
+
 /// Commands of udev's rules and of device-mapper's own, which run when a disk or a map changes.
 const UDEV: [&str; 4] =
     ["multipath -u ", "multipath -U ", "dmsetup deps ", "dmsetup udevcomplete "];
@@ -109,6 +111,17 @@ pub enum What {
         /// Those of the case, at least: a host is not always fast.
         here: u32,
     },
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Requests { recorded, here } => write!(f, "{here} requests, nova's {recorded}"),
+            What::PauseS { recorded, here } => {
+                write!(f, "{here} s at least from one to the next, nova's {recorded}")
+            }
+        }
+    }
 }
 
 /// All of them.

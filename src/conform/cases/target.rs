@@ -1,6 +1,6 @@
 //! `target` and `path`: the other end freezes, dies, or cannot be reached.
 
-use super::data::{HALF, REST, half_written, written};
+use super::data::{WRITES, half_written, written};
 use crate::conform::case::{
     ACCEPTED, Act, Case, Check, NOTHING_LEFT, Need, ONE_PATH, Paths, REQUEST, Step, When, detached,
     gone,
@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         id: "target/killed/for-good",
-        title: "the target dies under the guest's writes: today's nova rolls back without a disk in the guest; a DELETE later ends it",
+        title: "the target dies after the guest's writes: today's nova rolls back without a disk in the guest; a DELETE later ends it",
         cites: &[
             "os-brick LinuxSCSI.flush_device_io fails after three attempts",
             "castoff property S14",
@@ -53,11 +53,11 @@ pub(super) const CASES: &[Case] = &[
         deadline_s: 180,
         steps: &[
             Step::Attach(&[1]),
-            HALF[0],
-            HALF[1],
+            // With a request under way the kernel may take the disk offline for good.
+            WRITES[0],
+            WRITES[1],
             Step::At(REQUEST, 2, When::After, Act::KillTarget),
-            REST[0],
-            REST[1],
+            WRITES[2],
             Step::Detach(&[1]),
             Step::Check(&[
                 Check::Answered(202),
