@@ -22,12 +22,32 @@ pub(super) async fn begin_detaching(
     match cx.policy().begin_lost_reply {
         LostReply::Repeat => volume_api::begin_detaching(cx, &volume.id).await,
         LostReply::LookUp => {
+            if another_ends(cx, volume, instance).await? {
+                intent::clear(cx, Task::Detach, instance, &volume.id, cx.port.cx.request).await;
+                let reason = "its detach from this server is under way".to_owned();
+                return Err(NovaError::InvalidVolume { volume: volume.id.clone(), reason });
+            }
             let Err(failure) = volume_api::begin_detaching_once(cx, &volume.id).await else {
                 return Ok(());
             };
             look(cx, &volume.id, instance, failure).await
         }
     }
+}
+
+/// A multiattach volume is `in-use` as soon as cinder has let go of one server's attachment, and
+/// that server's detach is not over: cinder would let another begin, for the BDM that is left.
+async fn another_ends(
+    cx: &Context<'_>,
+    volume: &Volume,
+    instance: &InstanceId,
+) -> Result<bool, NovaError> {
+    let attached = volume.attachments.iter().any(|a| a.server_id == *instance);
+    if !volume.multiattach || volume.status != VolumeStatus::InUse || attached {
+        return Ok(false);
+    }
+    let intents = intent::of_volume(cx, Task::Detach, instance, &volume.id).await?;
+    Ok(intents.iter().any(|i| i.request != cx.port.cx.request))
 }
 
 async fn look(
