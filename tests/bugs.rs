@@ -12,7 +12,7 @@ fn castoff(args: &[&str]) -> Output {
 #[test]
 fn a_bug_that_is_found_comes_with_the_command_that_shows_it_again() {
     let args =
-        ["ablate", "guest-never-lets-go", "--bug", "N01", "--bug", "N53", "--format", "json"];
+        ["ablate", "guest-never-lets-go", "--bug", "N01", "--bug", "N54", "--format", "json"];
     let out = castoff(&args);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
