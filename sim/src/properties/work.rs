@@ -1,6 +1,6 @@
 //! Who works when, and what is told of it: S12, S26, and what other judgements need to know.
 
-use castoff_model::locks::LockKind;
+use castoff_model::locks::{HeldLock, LockKind, Owner};
 use castoff_model::{Fact, World};
 use castoff_ports::cinder::VolumeStatus;
 use castoff_ports::novadb::EventResult;
@@ -45,6 +45,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
                 (progress.lost, progress.acted, progress.intruder) = (true, None, None);
             }
         }
+        Fact::LockTaken { owner, kind: LockKind::Instance } => taken_over(checker, world, owner),
         // Its locks are free, and whoever goes on with a detach begins anew.
         Fact::ProcessDied { process: Process::NovaCompute, .. } => {
             for progress in &mut checker.progress {
@@ -108,6 +109,19 @@ fn is_act(fact: &Fact) -> bool {
             | Fact::LockAwaited { .. }
             | Fact::ProcessDied { .. }
     )
+}
+
+/// Whoever has the server's lock now begins anew with what nobody is at work on: its last worker
+/// has gone, with a word of how it ended or, if the database was away, without.
+fn taken_over(checker: &mut Checker, world: &World, owner: &Owner) {
+    let mine = |l: &&HeldLock| l.owner == *owner && LockKind::of(&l.name) == LockKind::Instance;
+    let Some(lock) = world.locks.held().iter().find(mine) else { return };
+    for (w, progress) in checker.watched.iter().zip(&mut checker.progress) {
+        let at_work = || world.broker.in_flight().any(|r| r == w.request);
+        if w.instance.as_str() == lock.name && progress.acted.is_some() && !at_work() {
+            (progress.acted, progress.intruder) = (None, None);
+        }
+    }
 }
 
 /// S12: between two acts of a detach nobody else acts on its server or volume.
