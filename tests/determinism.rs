@@ -32,7 +32,8 @@ fn two_processes_write_the_same_trace_of_any_scenario_on_either_binding() {
             for policy in ["pike", "2026.1", "hardened"] {
                 let first = replay(&scenario.name, policy, binding);
                 let lines = first.iter().filter(|b| **b == b'\n').count();
-                assert!(lines > 30, "{} is too short a trace: {lines} lines", scenario.name);
+                // A DELETE that is refused at the door is short.
+                assert!(lines > 20, "{} is too short a trace: {lines} lines", scenario.name);
                 assert!(
                     first == replay(&scenario.name, policy, binding),
                     "{} under {policy} on {binding} differs between two processes",
