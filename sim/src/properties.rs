@@ -140,7 +140,12 @@ impl Checker {
     /// not remembered.
     pub fn begun(&mut self, request: RequestId, operation: &'static str) {
         if matches!(operation, "cinder::RollDetaching" | "nova::DeleteVolumeAttachment") {
-            self.history.begun.push((request, operation, self.step));
+            let begun = &mut self.history.begun;
+            if begun.len() == MAX_CALLS {
+                // As with the calls: only a served cloud makes so many.
+                begun.drain(..MAX_CALLS / 2);
+            }
+            begun.push((request, operation, self.step));
         }
     }
 

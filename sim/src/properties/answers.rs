@@ -110,11 +110,8 @@ fn wrong_404(checker: &Checker, world: &World, w: &Watched) -> Option<&'static s
     };
     let bdm = world.novadb.bdm(&w.volume, &w.instance).is_some();
     // An attach that came to its end while the DELETE was under way: it may have looked before.
-    let begun = checker.history.begun(w.request, "nova::DeleteVolumeAttachment");
-    let mut attached_since = checker.history.attached.iter().filter(|(i, v, step)| {
-        *i == w.instance && *v == w.volume && begun.is_some_and(|b| *step > b)
-    });
-    if attached_since.next().is_some() {
+    let (history, of) = (&checker.history, (&w.instance, &w.volume));
+    if history.since(&history.attached, of, w.request, "nova::DeleteVolumeAttachment") {
         return None;
     }
     let volume = world.cinder.volume(&w.volume).is_some();

@@ -133,7 +133,9 @@ fn rollback_means_intact(checker: &mut Checker, world: &World, now: SimTime, vol
     };
     let mut lost = missing(world, volume, &instance);
     let roll = checker.cause.map(|c| (c.request, c.operation));
-    if roll.is_some_and(|(r, o)| checker.history.let_go_since(&instance, volume, r, o)) {
+    let history = &checker.history;
+    let of = (&instance, volume);
+    if roll.is_some_and(|(r, o)| history.since(&history.let_go, of, r, o)) {
         // Nobody can look and roll back in one step; L4 judges what comes of it.
         lost.retain(|what| *what != LIVE);
     }

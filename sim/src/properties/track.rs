@@ -67,6 +67,25 @@ pub(super) struct Retry {
     pub(super) step: u64,
 }
 
+/// At which step something last happened to a server's volume.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moments(Vec<(InstanceId, VolumeId, u64)>);
+
+impl Moments {
+    /// It happens now.
+    pub(super) fn note(&mut self, (instance, volume): (&InstanceId, &VolumeId), step: u64) {
+        match self.0.iter_mut().find(|(i, v, _)| i == instance && v == volume) {
+            Some((_, _, last)) => *last = step,
+            None => self.0.push((instance.clone(), volume.clone(), step)),
+        }
+    }
+
+    fn last(&self, (instance, volume): (&InstanceId, &VolumeId)) -> Option<u64> {
+        let found = self.0.iter().find(|(i, v, _)| i == instance && v == volume);
+        found.map(|(_, _, step)| *step)
+    }
+}
+
 /// What a run has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
@@ -95,9 +114,9 @@ pub(super) struct History {
     /// The last call of a request that judges look back to, and at which step it was made.
     pub(super) begun: Vec<(RequestId, &'static str, u64)>,
     /// Disks that their guest has let go of, and at which step.
-    pub(super) let_go: Vec<(InstanceId, VolumeId, u64)>,
+    pub(super) let_go: Moments,
     /// BDMs that came into being, and at which step.
-    pub(super) attached: Vec<(InstanceId, VolumeId, u64)>,
+    pub(super) attached: Moments,
 }
 
 impl History {
@@ -120,17 +139,17 @@ impl History {
         last.find(|(r, o, _)| *r == request && *o == operation).map(|(_, _, step)| *step)
     }
 
-    /// Whether the guest let go of the disk when `request` had already made this call, so that
-    /// it could not know.
-    pub(super) fn let_go_since(
+    /// Whether the last of these moments came when `request` had already made this call, so that it
+    /// could not know.
+    pub(super) fn since(
         &self,
-        instance: &InstanceId,
-        volume: &VolumeId,
+        moments: &Moments,
+        of: (&InstanceId, &VolumeId),
         request: RequestId,
         operation: &str,
     ) -> bool {
         let Some(begun) = self.begun(request, operation) else { return false };
-        self.let_go.iter().any(|(i, v, step)| i == instance && v == volume && *step > begun)
+        moments.last(of).is_some_and(|step| step > begun)
     }
 
     /// Who set the status `detaching` of this volume last.
@@ -170,8 +189,9 @@ mod tests {
         let (server, volume) = (InstanceId::new("server"), VolumeId::new("volume"));
         let roll = "cinder::RollDetaching";
         let mut history = History::default();
-        history.let_go.push((server.clone(), volume.clone(), 5));
-        let since = |h: &History| h.let_go_since(&server, &volume, RequestId(1), roll);
+        history.let_go.note((&server, &volume), 2);
+        history.let_go.note((&server, &volume), 5);
+        let since = |h: &History| h.since(&h.let_go, (&server, &volume), RequestId(1), roll);
         assert!(!since(&history), "no such call");
         history.begun.push((RequestId(1), roll, 5));
         assert!(!since(&history), "it was gone when the call was made");

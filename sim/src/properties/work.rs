@@ -53,7 +53,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             }
         }
         Fact::DiskUnplugged { instance, volume, .. } => {
-            checker.history.let_go.push((instance.clone(), volume.clone(), checker.step));
+            checker.history.let_go.note((instance, volume), checker.step);
             let at_work = |r: RequestId| world.broker.in_flight().any(|w| w == r);
             let mine = |w: &super::Watched| w.volume == *volume && w.instance == *instance;
             let nobody = !checker.watched.iter().any(|w| mine(w) && at_work(w.request));
@@ -65,7 +65,7 @@ pub(super) fn judge(checker: &mut Checker, world: &World, now: SimTime, fact: &F
             notified(checker, world, now, *request);
         }
         Fact::BdmCreated { volume, instance, .. } => {
-            checker.history.attached.push((instance.clone(), volume.clone(), checker.step));
+            checker.history.attached.note((instance, volume), checker.step);
         }
         Fact::BdmDestroyed { volume, .. } => {
             let op = checker.cause.map(|c| c.operation);
