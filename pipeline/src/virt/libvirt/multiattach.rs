@@ -37,7 +37,7 @@ async fn is_attached_once(cx: &Context<'_>, volume: &VolumeId) -> Result<bool, N
     servers.dedup();
     let mut here = 0;
     for uuid in servers {
-        here += u8::from(is_here(cx, uuid).await?);
+        here += usize::from(is_here(cx, uuid).await?);
     }
     Ok(here <= 1)
 }
