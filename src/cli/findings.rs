@@ -1,5 +1,6 @@
 //! The findings of an exploration as a document: by policy, property and kind of fault.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -11,6 +12,9 @@ use super::explore::identity;
 /// Operations named in one row; the others are counted.
 const NAMED: usize = 6;
 
+/// Rows of one property where plans have several faults: there are hundreds of kinds of pairs.
+const ROWS: usize = 15;
+
 /// What breaks one property under one policy by faults of the same kinds.
 struct Group<'a> {
     at: BTreeSet<String>,
@@ -20,7 +24,8 @@ struct Group<'a> {
     exempt: bool,
 }
 
-type Groups<'a> = BTreeMap<(&'a str, &'static str, String), Group<'a>>;
+/// By policy and property, then by the kinds of the faults.
+type Groups<'a> = BTreeMap<(&'a str, &'static str), BTreeMap<String, Group<'a>>>;
 
 fn kinds(cause: &Cause) -> String {
     let each: Vec<&str> = cause.plan.iter().map(|f| f.strike.as_str()).collect();
@@ -35,9 +40,12 @@ fn place(cause: &Cause) -> String {
 fn groups(results: &[(Ground, Explored)]) -> Groups<'_> {
     let mut groups = Groups::new();
     for (ground, explored) in results {
-        for cause in explored.causes.all() {
-            let key = (ground.policy.name.as_str(), cause.property.name, kinds(cause));
-            let group = groups.entry(key).or_insert_with(|| Group {
+        // What fewer faults break is told by the document of that depth.
+        let told = |c: &&Cause| ground.depth < 2 || c.plan.len() == usize::from(ground.depth);
+        for cause in explored.causes.all().into_iter().filter(told) {
+            let of_property =
+                groups.entry((ground.policy.name.as_str(), cause.property.name)).or_default();
+            let group = of_property.entry(kinds(cause)).or_insert_with(|| Group {
                 at: BTreeSet::new(),
                 scenarios: BTreeSet::new(),
                 plans: 0,
@@ -76,26 +84,62 @@ pub(super) fn markdown(results: &[(Ground, Explored)]) -> String {
         scenarios.len(),
         if scenarios.len() == 1 { "scenario" } else { "scenarios" },
     ));
+    if depth > 1 {
+        out.push_str(&format!(
+            "\nOnly what needs {depth} faults is here; what fewer break is told by the document of \
+             depth {}. Of each property the {ROWS} kinds that break it in most scenarios are \
+             shown, and the others counted: `castoff explore SCENARIO --policy POLICY --depth \
+             {depth} --all` shows them.\n",
+            depth - 1
+        ));
+    }
     let groups = groups(results);
-    let mut at = ("", "");
-    for ((policy, property, kinds), group) in &groups {
-        if at.0 != *policy {
+    let mut of = "";
+    for ((policy, property), kinds) in &groups {
+        if of != *policy {
             let of_policy = || results.iter().filter(|(g, _)| g.policy.name == *policy);
             let tried: u64 = of_policy().map(|(_, e)| e.total()).sum();
             let broke: u64 = of_policy().map(|(_, e)| e.broke).sum();
             out.push_str(&format!("\n## {policy}\n\n{broke} of {tried} plans break something.\n"));
         }
-        let (ground, cause) = group.smallest;
-        if at != (*policy, *property) {
+        of = policy;
+        let rows = if depth > 1 { ROWS } else { usize::MAX };
+        of_property(&mut out, property, kinds, rows);
+    }
+    for (ground, explored) in results {
+        if explored.causes.is_empty() {
             out.push_str(&format!(
-                "\n### {property} {}\n\nThe property: {}.\n",
-                cause.property.title, cause.property.statement
+                "\n{} under {}: {} plans, nothing breaks.\n",
+                ground.scenario.name,
+                ground.policy.name,
+                explored.total()
             ));
-            out.push_str(
-                "\n| faults | at | plans | scenarios | for example |\n|---|---|---|---|---|\n",
-            );
         }
-        at = (policy, property);
+    }
+    out
+}
+
+/// A property's section: its rows, those of most scenarios first where not all are shown.
+fn of_property(
+    out: &mut String,
+    property: &str,
+    kinds: &BTreeMap<String, Group<'_>>,
+    shown: usize,
+) {
+    let mut rows: Vec<(&String, &Group<'_>)> = kinds.iter().collect();
+    if rows.len() > shown {
+        rows.sort_by_key(|(_, g)| (Reverse(g.scenarios.len()), Reverse(g.plans)));
+    }
+    if let Some((_, group)) = rows.first() {
+        let (_, cause) = group.smallest;
+        out.push_str(&format!(
+            "\n### {property} {}\n\nThe property: {}.\n\n| faults | at | plans | scenarios | for \
+             example |\n|---|---|---|---|---|\n",
+            cause.property.title, cause.property.statement
+        ));
+    }
+    for (kinds, group) in rows.iter().take(shown) {
+        let (ground, cause) = group.smallest;
         // Writing into a String cannot fail.
         let _ = writeln!(
             out,
@@ -109,15 +153,9 @@ pub(super) fn markdown(results: &[(Ground, Explored)]) -> String {
             identity(ground, &cause.plan).replay_command().replace('|', "\\|"),
         );
     }
-    for (ground, explored) in results {
-        if explored.causes.is_empty() {
-            out.push_str(&format!(
-                "\n{} under {}: {} plans, nothing breaks.\n",
-                ground.scenario.name,
-                ground.policy.name,
-                explored.total()
-            ));
-        }
+    let more = rows.get(shown..).unwrap_or_default();
+    if !more.is_empty() {
+        let plans: u64 = more.iter().map(|(_, g)| g.plans).sum();
+        let _ = writeln!(out, "\n{} more kinds, {plans} plans.", more.len());
     }
-    out
 }

@@ -5,7 +5,8 @@
 //! intents tell by whom.
 
 use castoff_ports::cinder::{Volume, VolumeStatus};
-use castoff_ports::{Failure, InstanceId, VolumeId};
+use castoff_ports::novadb::BdmByVolumeAndInstance;
+use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
 
 use crate::context::Context;
 use crate::error::NovaError;
@@ -22,10 +23,17 @@ pub(super) async fn begin_detaching(
     match cx.policy().begin_lost_reply {
         LostReply::Repeat => volume_api::begin_detaching(cx, &volume.id).await,
         LostReply::LookUp => {
-            if another_ends(cx, volume, instance).await? {
+            let refused = match another_ends(cx, volume, instance).await {
+                Ok(false) => None,
+                Ok(true) => {
+                    let reason = "its detach from this server is under way".to_owned();
+                    Some(NovaError::InvalidVolume { volume: volume.id.clone(), reason })
+                }
+                Err(e) => Some(e),
+            };
+            if let Some(error) = refused {
                 intent::clear(cx, Task::Detach, instance, &volume.id, cx.port.cx.request).await;
-                let reason = "its detach from this server is under way".to_owned();
-                return Err(NovaError::InvalidVolume { volume: volume.id.clone(), reason });
+                return Err(error);
             }
             let Err(failure) = volume_api::begin_detaching_once(cx, &volume.id).await else {
                 return Ok(());
@@ -36,18 +44,33 @@ pub(super) async fn begin_detaching(
 }
 
 /// A multiattach volume is `in-use` as soon as cinder has let go of one server's attachment, and
-/// that server's detach is not over: cinder would let another begin, for the BDM that is left.
+/// that server's detach is not over: cinder would let another begin, for the BDM that is left. An
+/// intent beside this request's own tells of it, unless the volume is `in-use` by this very BDM's
+/// attachment: then nobody has begun, or what was begun is rolled back.
 async fn another_ends(
     cx: &Context<'_>,
     volume: &Volume,
     instance: &InstanceId,
 ) -> Result<bool, NovaError> {
-    let attached = volume.attachments.iter().any(|a| a.server_id == *instance);
-    if !volume.multiattach || volume.status != VolumeStatus::InUse || attached {
+    if !volume.multiattach {
         return Ok(false);
     }
     let intents = intent::of_volume(cx, Task::Detach, instance, &volume.id).await?;
-    Ok(intents.iter().any(|i| i.request != cx.port.cx.request))
+    if intents.iter().all(|i| i.request == cx.port.cx.request) {
+        return Ok(false);
+    }
+    let lookup =
+        BdmByVolumeAndInstance { volume_id: volume.id.clone(), instance: instance.clone() };
+    let bdm = match cx.call(lookup).await {
+        Ok(bdm) => bdm,
+        Err(Failure::Refused(Refusal::NotFound { .. })) => return Ok(true),
+        Err(e) => return Err(e.into()),
+    };
+    // The controller's view may be older than the end of the other's detach.
+    let now = volume_api::get(cx, &volume.id, 0).await?;
+    let attached =
+        now.attachments.iter().any(|a| Some(&a.attachment_id) == bdm.attachment_id.as_ref());
+    Ok(now.status != VolumeStatus::InUse || !attached)
 }
 
 async fn look(

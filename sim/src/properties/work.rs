@@ -157,14 +157,18 @@ fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     if checker.watched.is_empty() || checker.watched.len() == 1 && mine.is_some() {
         return;
     }
-    let (volume, instance) = (fact.volume(), fact.instance());
+    // What is of another server alone, its guest or its BDM of a multiattach volume, is its own.
+    let touches = |w: &super::Watched| match fact.instance() {
+        Some(instance) => *instance == w.instance,
+        None => fact.volume() == Some(&w.volume),
+    };
     for at in 0..checker.watched.len() {
         let w = &checker.watched[at];
         // Detaches of different volumes need not exclude each other.
         let another = mine.is_some_and(|i| checker.watched[i].volume != w.volume);
-        let touches = volume == Some(&w.volume) || instance == Some(&w.instance);
+        let touched = touches(w);
         let progress = &mut checker.progress[at];
-        if w.request != me && touches && !another && progress.acted.is_some() {
+        if w.request != me && touched && !another && progress.acted.is_some() {
             progress.intruder.get_or_insert(me);
         }
     }

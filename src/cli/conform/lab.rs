@@ -47,6 +47,7 @@ fn all(
     let mut worst = Exit::Fine;
     // The first lab that failed; the others are played all the same.
     let mut failed: Option<Problem> = None;
+    let me = own_program(work)?;
     for machine in Machine::ALL {
         let mine: Vec<&Case> = cases.iter().copied().filter(|c| c.machine == machine).collect();
         if mine.is_empty() {
@@ -56,7 +57,7 @@ fn all(
         fs::create_dir_all(&out).map_err(|e| {
             Problem::missing(format!("cannot write {}: {e}", out.display()), "set TMPDIR")
         })?;
-        let status = boot(args, machine, &mine, up, &out)?;
+        let status = boot(args, machine, &mine, up, &out, &me)?;
         let text = fs::read_to_string(out.join("records.jsonl")).unwrap_or_default();
         match record::read(&text) {
             Ok(found) => {
@@ -116,6 +117,18 @@ fn write_out(
     })
 }
 
+/// A copy of this program for all labs: the file it was started from may be built anew meanwhile.
+fn own_program(work: &Path) -> Result<PathBuf, Problem> {
+    let missing = |e: std::io::Error| {
+        Problem::missing(format!("cannot copy my own program: {e}"), "run it by its full path")
+    };
+    let me = std::env::current_exe().map_err(missing)?;
+    let copy = work.join(me.file_name().unwrap_or_default());
+    fs::create_dir_all(work).map_err(missing)?;
+    fs::copy(&me, &copy).map_err(missing)?;
+    Ok(copy)
+}
+
 /// One lab: `up` prints on our stderr, so that stdout has the results alone.
 fn boot(
     args: &ConformArgs,
@@ -123,10 +136,8 @@ fn boot(
     cases: &[&Case],
     up: &Path,
     out: &Path,
+    me: &Path,
 ) -> Result<ExitStatus, Problem> {
-    let me = std::env::current_exe().map_err(|e| {
-        Problem::missing(format!("cannot find my own program: {e}"), "run it by its full path")
-    })?;
     let name = me.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // All of the cases' deadlines would be hours; each is enforced inside.
     let seconds: u64 = 120 + cases.iter().map(|c| c.deadline_s).sum::<u64>();
@@ -149,7 +160,7 @@ fn boot(
         .arg("--out")
         .arg(out)
         .arg("--bin")
-        .arg(&me)
+        .arg(me)
         .args(file.iter().flat_map(|f| ["--bin".as_ref(), f.as_os_str()]))
         .stdin(Stdio::null())
         .stdout(Stdio::from(stderr))
