@@ -141,6 +141,10 @@ pub trait Binding {
     /// kind by itself.
     fn environment(&self, _event: EnvironmentEvent) {}
 
+    /// The way between a process and a system is cut until then. A binding with a network of its own
+    /// keeps back what is under way there too; new calls wait in the fault layer on every binding.
+    fn cut_off(&self, _process: Process, _system: &'static str, _until: SimTime) {}
+
     /// A fault lasts until then: before, a simulation does not take stillness for the end.
     fn lasts_until(&self, _at: SimTime) {}
 }

@@ -227,6 +227,7 @@ impl FaultLayer {
                 let until = self.inner.now() + Duration::from_millis(ms);
                 self.state.borrow_mut().cuts.push((cx.process, call.system(), until));
                 self.inner.lasts_until(until);
+                self.inner.cut_off(cx.process, call.system(), until);
                 self.reach(cx, call).await
             }
             FaultKind::Lost => match call {
@@ -319,6 +320,9 @@ impl Binding for FaultLayer {
     }
     fn environment(&self, event: EnvironmentEvent) {
         self.inner.environment(event);
+    }
+    fn cut_off(&self, process: Process, system: &'static str, until: SimTime) {
+        self.inner.cut_off(process, system, until);
     }
     fn lasts_until(&self, at: SimTime) {
         self.inner.lasts_until(at);

@@ -12,8 +12,8 @@ use crate::iscsi::CommandOutput;
 use crate::plan::EnvironmentEvent;
 use crate::trace::{Event, Note, Trace, What};
 use crate::{
-    Binding, Call, CallCx, Failure, Reply, SimTime, cinder, host, iscsi, keystone, libvirt, nova,
-    novadb, rpc, runtime,
+    Binding, Call, CallCx, Failure, Process, Reply, SimTime, cinder, host, iscsi, keystone,
+    libvirt, nova, novadb, rpc, runtime,
 };
 
 /// A binding whose calls are recorded.
@@ -68,6 +68,9 @@ impl Binding for TraceLayer {
     }
     fn environment(&self, event: EnvironmentEvent) {
         self.inner.environment(event);
+    }
+    fn cut_off(&self, process: Process, system: &'static str, until: SimTime) {
+        self.inner.cut_off(process, system, until);
     }
     fn lasts_until(&self, at: SimTime) {
         self.inner.lasts_until(at);

@@ -12,9 +12,11 @@
 //! - [`shared`]: what all hosts of a run share; counting work, so that quiet can be told.
 //! - [`hosts`]: what runs on each host.
 //! - [`http`], [`frames`]: the two ways of talking.
+//! - [`cuts`]: links that are cut, by turmoil's own means.
 //! - [`binding`]: [`Binding`] for the pipeline's processes.
 
 mod binding;
+mod cuts;
 mod frames;
 mod hosts;
 mod http;
@@ -187,6 +189,7 @@ impl Network {
     fn between_ticks(&mut self) {
         let now = self.now();
         self.shared.advance(now);
+        self.shared.cuts.carry_out(&self.sim, now);
         for (process, incarnation, restart_after) in self.shared.take_kills() {
             if !self.shared.mark_dead(process, incarnation) {
                 continue;
@@ -223,6 +226,7 @@ impl Network {
         if let Some(faults) = &self.faults {
             faults.heal();
         }
+        self.shared.cuts.heal(&self.sim);
         prepare::heal_world(&mut self.shared.world.borrow_mut(), self.now());
         self.restarts.clear();
         for process in [Process::NovaApi, Process::NovaCompute] {

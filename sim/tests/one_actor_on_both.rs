@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
-use castoff_ports::plan::{Fault, FaultKind, FaultPoint, Plan};
+use castoff_ports::fault_space::CUT_OFF_MS;
+use castoff_ports::plan::{EnvironmentEvent, Fault, FaultKind, FaultPoint, Plan};
 use castoff_ports::trace::What;
 use castoff_ports::{Process, RequestId};
 use castoff_sim::prepare::Prepared;
@@ -78,13 +79,22 @@ fn points(prepared: &Rc<Prepared>) -> Vec<(Process, String, u32)> {
     points
 }
 
-fn strikes() -> [FaultKind; 4] {
-    [
+/// On `network` the last two are turmoil's own: a hold between two hosts, and a partition.
+fn strikes(operation: &str) -> Vec<FaultKind> {
+    let mut all = vec![
         FaultKind::Unreachable,
         FaultKind::ReplyLost,
         FaultKind::CrashBefore { restart_after_ms: Some(36_000) },
         FaultKind::CrashAfter { restart_after_ms: Some(36_000) },
-    ]
+    ];
+    match operation.split("::").next().unwrap() {
+        "keystone" | "cinder" | "novadb" | "rpc" => all.push(FaultKind::CutOff { ms: CUT_OFF_MS }),
+        "iscsi" | "host" => {
+            all.push(FaultKind::Environment { event: EnvironmentEvent::PortalsDown });
+        }
+        _ => {}
+    }
+    all
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn a_sample_of_single_faults_comes_to_the_same_on_both_bindings() {
     for policy in ["pike", "2026.1"] {
         let prepared = prepared(policy);
         for (process, operation, nth) in points(&prepared).into_iter().step_by(4) {
-            for strike in strikes() {
+            for strike in strikes(&operation) {
                 let at = FaultPoint {
                     process,
                     operation: operation.clone(),

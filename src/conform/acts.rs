@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use castoff_ports::plan::EnvironmentEvent;
 use castoff_ports::trace::Note;
-use castoff_ports::{Binding, Call, CallCx, Failure, Reply, SimTime};
+use castoff_ports::{Binding, Call, CallCx, Failure, Process, Reply, SimTime};
 use futures::future::LocalBoxFuture;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -160,6 +160,9 @@ impl Binding for ActLayer {
     fn environment(&self, event: EnvironmentEvent) {
         self.state.borrow_mut().events.extend_from_slice(Act::of(event));
         self.inner.environment(event);
+    }
+    fn cut_off(&self, process: Process, system: &'static str, until: SimTime) {
+        self.inner.cut_off(process, system, until);
     }
     fn lasts_until(&self, at: SimTime) {
         self.inner.lasts_until(at);

@@ -51,7 +51,9 @@ impl NetBinding {
                 Ok(Reply::Runtime(runtime::Reply::Sleep(())))
             }
             Call::Iscsi(iscsi::Call::Login(c)) => {
-                if self.shared.links.login(&c.portal, &c.iqn).await {
+                let up = self.shared.links.login(&c.portal, &c.iqn).await;
+                // Where the model knows why, it has iscsiadm's own words.
+                if up || !self.shared.world.borrow().storage.answers(&c.portal) {
                     self.shared.transition(cx, call).await
                 } else {
                     let out = iscsi::CommandOutput::failed(
@@ -99,7 +101,13 @@ impl Binding for NetBinding {
     fn crash(&self, cx: &CallCx, restart_after: Option<Duration>) {
         self.shared.crash(cx, restart_after);
     }
+    fn cut_off(&self, process: Process, system: &'static str, until: SimTime) {
+        self.shared.cuts.cut(process, system, until);
+    }
     fn environment(&self, event: EnvironmentEvent) {
+        if event == EnvironmentEvent::PortalsDown {
+            self.shared.cuts.storage_down();
+        }
         self.shared.world.borrow_mut().environment(self.shared.now(), event);
         self.shared.settle();
     }

@@ -14,6 +14,7 @@ use castoff_ports::{
 use futures::future::LocalBoxFuture;
 use tokio::sync::{Notify, oneshot};
 
+use super::cuts::Cuts;
 use super::frames::Payload;
 use super::http::Connections;
 use crate::host_spec::conf_at_start;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) next_payload: Cell<u64>,
     /// The broker has something new for its consumer.
     pub(super) queued: Rc<Notify>,
+    /// What is cut between hosts.
+    pub(super) cuts: Cuts,
     /// Requests for the kernel's links, from whoever runs iscsiadm.
     pub(super) links: super::hosts::LinkRequests,
     pub(super) rpc: super::hosts::RpcState,
@@ -79,6 +82,7 @@ impl Shared {
             payloads: RefCell::default(),
             next_payload: Cell::new(0),
             queued: Rc::new(Notify::new()),
+            cuts: Cuts::default(),
             links: Default::default(),
             rpc: Default::default(),
             asked: RefCell::default(),
