@@ -14,6 +14,8 @@ mod here;
 mod lab;
 mod listing;
 #[cfg(feature = "real")]
+mod share;
+#[cfg(feature = "real")]
 mod shown;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,6 +60,9 @@ pub(super) struct ConformArgs {
     /// Boot labs (User-mode Linux: initiator, libvirtd, guest), one a kind of guest, and run there
     #[arg(long, conflicts_with_all = ["domain", "portal", "target_iqn", "lun", "local_target", "machine", "console"])]
     lab: bool,
+    /// Labs side by side; each takes most of a core and 2.5 GB
+    #[arg(long, value_name = "N", default_value = "1", requires = "lab")]
+    labs: std::num::NonZeroU8,
     /// libvirt connection URI
     #[arg(long, value_name = "URI", default_value = "qemu:///system")]
     connect: String,

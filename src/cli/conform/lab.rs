@@ -1,20 +1,23 @@
-//! `castoff conform --lab`: this same command in labs, one a kind of guest, and their results put
-//! together.
+//! `castoff conform --lab`: this same command in labs, one a kind of guest or several side by side,
+//! and their results put together.
 
 use std::fs;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use castoff::conform::Settings;
-use castoff::conform::case::{Case, Machine};
+use castoff::conform::case::Case;
 use castoff::conform::record::{self, CaseRecord, Head};
 
 use castoff_sim::latency::profile::Profile;
 
-use super::ConformArgs;
-use super::here;
+use super::share::{self, Lab};
+use super::{ConformArgs, here};
 use crate::cli::{Exit, Problem};
 
 /// Boots as many labs as the cases have kinds of guests.
@@ -42,64 +45,128 @@ fn all(
     up: &Path,
     work: &Path,
 ) -> Result<Exit, Problem> {
-    let mut head: Option<Head> = None;
-    let mut records: Vec<CaseRecord> = Vec::new();
-    let mut worst = Exit::Fine;
-    // The first lab that failed; the others are played all the same.
-    let mut failed: Option<Problem> = None;
     let me = own_program(work)?;
-    for machine in Machine::ALL {
-        let mine: Vec<&Case> = cases.iter().copied().filter(|c| c.machine == machine).collect();
-        if mine.is_empty() {
-            continue;
+    let labs = share::share(cases, args.labs.get().into());
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results = Mutex::new(Results::default());
+    let play = || {
+        while !stop.load(Ordering::SeqCst)
+            && let Some(lab) = labs.get(next.fetch_add(1, Ordering::SeqCst))
+        {
+            let ended = play_one(args, lab, up, work, &me);
+            // A panic in the other thread is told by its scope.
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            if results.add(args, cases, lab, ended).is_break() {
+                stop.store(true, Ordering::SeqCst);
+            }
         }
-        let out = work.join(machine.as_str());
-        fs::create_dir_all(&out).map_err(|e| {
-            Problem::missing(format!("cannot write {}: {e}", out.display()), "set TMPDIR")
-        })?;
-        let status = boot(args, machine, &mine, up, &out, &me)?;
-        let text = fs::read_to_string(out.join("records.jsonl")).unwrap_or_default();
-        match record::read(&text) {
+    };
+    std::thread::scope(|s| {
+        for _ in 1..args.labs.get() {
+            s.spawn(play);
+        }
+        play();
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    here::print(args.format, &results.records);
+    results.failed.map_or(Ok(results.worst.unwrap_or(Exit::Fine)), Err)
+}
+
+/// How a lab ended, and what it left.
+struct Ended {
+    status: ExitStatus,
+    records: String,
+}
+
+fn play_one(
+    args: &ConformArgs,
+    lab: &Lab,
+    up: &Path,
+    work: &Path,
+    me: &Path,
+) -> Result<Ended, Problem> {
+    let out = work.join(&lab.name);
+    fs::create_dir_all(&out).map_err(|e| {
+        Problem::missing(format!("cannot write {}: {e}", out.display()), "set TMPDIR")
+    })?;
+    let status = boot(args, lab, up, &out, me)?;
+    if let Some(dir) = &args.trace_dir {
+        copy_traces(&out, dir)?;
+    }
+    Ok(Ended { status, records: fs::read_to_string(out.join("records.jsonl")).unwrap_or_default() })
+}
+
+/// What the labs have come to until now.
+#[derive(Default)]
+struct Results {
+    head: Option<Head>,
+    records: Vec<CaseRecord>,
+    worst: Option<Exit>,
+    /// The first lab that failed; the others are played all the same.
+    failed: Option<Problem>,
+}
+
+impl Results {
+    /// Takes in a lab; says whether more are worth booting.
+    fn add(
+        &mut self,
+        args: &ConformArgs,
+        cases: &[&'static Case],
+        lab: &Lab,
+        ended: Result<Ended, Problem>,
+    ) -> ControlFlow<()> {
+        let Ended { status, records } = match ended {
+            Ok(ended) => ended,
+            Err(problem) => {
+                self.failed.get_or_insert(problem);
+                return ControlFlow::Break(());
+            }
+        };
+        match record::read(&records) {
             Ok(found) => {
-                records.extend(found.cases);
-                head.get_or_insert(found.head);
+                self.records.extend(found.cases);
+                // In the order of the cases, however many labs there are.
+                let place = |r: &CaseRecord| cases.iter().position(|c| c.id == r.id);
+                self.records.sort_by_key(place);
+                self.head.get_or_insert(found.head);
             }
             Err(e) => drop(writeln!(
                 anstream::stderr(),
                 "the lab with a guest of type {} left no results that can be read: {e}",
-                machine.as_str()
+                lab.machine.as_str()
             )),
         }
         // At once: whatever comes of the next lab, these are kept.
-        if let (Some(path), Some(head)) = (&args.out, &head) {
-            write_out(path, head, cases, &records)?;
-        }
-        if let Some(dir) = &args.trace_dir {
-            copy_traces(&out, dir)?;
+        if let (Some(path), Some(head)) = (&args.out, &self.head)
+            && let Err(problem) = write_out(path, head, cases, &self.records)
+        {
+            self.failed.get_or_insert(problem);
+            return ControlFlow::Break(());
         }
         match status.code() {
             Some(0) => {}
-            Some(4) => worst = Exit::Conformance,
+            Some(4) => {
+                self.worst.get_or_insert(Exit::Conformance);
+            }
             // The cases' own codes; 101 would be a bug of ours in there, 130 is Ctrl-C.
             Some(code @ (2 | 5 | 101 | 130)) => {
-                worst = Exit::Code(code as u8);
-                break;
+                self.worst = Some(Exit::Code(code as u8));
+                return ControlFlow::Break(());
             }
             Some(code) if code < 128 => {
-                failed.get_or_insert(Problem::missing(
+                self.failed.get_or_insert(Problem::missing(
                     format!("the lab failed ({code}): see its messages above"),
                     "run it again; if it stays so, real/lab/test.sh shows what does not work here",
                 ));
             }
             // By a signal: of the script, or of what it ran.
             Some(_) | None => {
-                failed = Some(Problem::missing("the lab was interrupted", "run it again"));
-                break;
+                self.failed = Some(Problem::missing("the lab was interrupted", "run it again"));
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
     }
-    here::print(args.format, &records);
-    failed.map_or(Ok(worst), Err)
 }
 
 /// The results until now.
@@ -132,12 +199,12 @@ fn own_program(work: &Path) -> Result<PathBuf, Problem> {
 /// One lab: `up` prints on our stderr, so that stdout has the results alone.
 fn boot(
     args: &ConformArgs,
-    machine: Machine,
-    cases: &[&Case],
+    lab: &Lab,
     up: &Path,
     out: &Path,
     me: &Path,
 ) -> Result<ExitStatus, Problem> {
+    let Lab { machine, cases, .. } = lab;
     let name = me.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // All of the cases' deadlines would be hours; each is enforced inside.
     let seconds: u64 = 120 + cases.iter().map(|c| c.deadline_s).sum::<u64>();
