@@ -15,6 +15,8 @@ use castoff::conform::case::Case;
 use castoff::conform::record::{self, CaseRecord, Head};
 
 use castoff_sim::latency::profile::Profile;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::share::{self, Lab};
 use super::{ConformArgs, here};
@@ -72,9 +74,12 @@ fn all(
     results.failed.map_or(Ok(results.worst.unwrap_or(Exit::Fine)), Err)
 }
 
-/// How a lab ended, and what it left.
+/// The exit code of what Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// How a lab ended, unless we were interrupted, and what it left.
 struct Ended {
-    status: ExitStatus,
+    status: Option<ExitStatus>,
     records: String,
 }
 
@@ -143,6 +148,10 @@ impl Results {
             self.failed.get_or_insert(problem);
             return ControlFlow::Break(());
         }
+        let Some(status) = status else {
+            self.worst = Some(Exit::Code(INTERRUPTED));
+            return ControlFlow::Break(());
+        };
         match status.code() {
             Some(0) => {}
             Some(4) => {
@@ -203,7 +212,7 @@ fn boot(
     up: &Path,
     out: &Path,
     me: &Path,
-) -> Result<ExitStatus, Problem> {
+) -> Result<Option<ExitStatus>, Problem> {
     let Lab { machine, cases, .. } = lab;
     let name = me.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // All of the cases' deadlines would be hours; each is enforced inside.
@@ -243,20 +252,33 @@ fn boot(
         machine.as_str(),
         cases.len()
     );
-    // Ctrl-C reaches the lab as well, which then ends by itself; we end after it, and clear up.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let _listening = runtime.map(|r| {
-        let entered = r.enter();
-        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
-        drop(entered);
-        (signal, r)
-    });
-    command.status().map_err(|e| {
+    wait(command).map_err(|e| {
         let install = up.with_file_name("install.sh");
         Problem::missing(
             format!("cannot run {}: {e}", up.display()),
             format!("run {} once", install.display()),
         )
+    })
+}
+
+/// How the lab ended; none when it was told to, as we were. A terminal sends Ctrl-C to it as well,
+/// a CI runner to us alone.
+fn wait(command: Command) -> std::io::Result<Option<ExitStatus>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut lab = tokio::process::Command::from(command).spawn()?;
+        tokio::select! {
+            status = lab.wait() => return Ok(Some(status?)),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let pid = lab.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        // One that is gone has ended by itself.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        lab.wait().await?;
+        Ok(None)
     })
 }
 
