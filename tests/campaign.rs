@@ -9,7 +9,7 @@
 #[path = "support/campaign.rs"]
 mod support;
 
-use support::{castoff, json, refused, settled, wrong};
+use support::{Said, castoff, json, refused, settled, wrong};
 
 fn swarm<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["run", "healthy", "cast-lost", "--swarm", "--policy", "pike"];
@@ -122,7 +122,71 @@ fn coverage_says_what_was_reached_and_what_never_was() {
     let args = ["run", "healthy", "--swarm", "--binding", "direct", "--seeds", "0..64"];
     let text = castoff(&[&args[..], &["--coverage"]].concat()).stdout;
     assert!(text.contains("NEVER STRUCK BY") && text.contains("never called ("), "{text}");
-    assert!(!castoff(&args).stdout.contains("never called"));
+    assert!(text.contains("never reached under hardened ("), "{text}");
+    let plain = castoff(&args).stdout;
+    assert!(!plain.contains("never called") && !plain.contains("never reached"), "{plain}");
+}
+
+/// The fields of one policy in a JSON result.
+fn fields_of(said: &Said, policy: &str) -> (u64, Vec<String>, Vec<String>) {
+    let fields = json(said)["coverage"]["fields"][policy].clone();
+    let reached = fields["reached"].as_object().unwrap().keys().cloned().collect();
+    let never = fields["never_reached"].as_array().unwrap();
+    let never = never.iter().map(|f| f.as_str().unwrap().to_owned()).collect();
+    (fields["scenarios"].as_u64().unwrap(), reached, never)
+}
+
+#[test]
+fn every_field_of_a_policy_is_reached_or_listed_once_whoever_runs_the_first_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let args = ["run", "healthy", "detach-races-hard-reboot", "--policy", "2026.1"];
+        castoff(&[&args[..], &["--seeds", "0..5", "--format", "json"], more].concat())
+    };
+    let out = dir.path().join("whole").to_str().unwrap().to_owned();
+    let whole = run(&["--out", &out]);
+    let (scenarios, reached, never) = fields_of(&whole, "2026.1");
+    assert_eq!(scenarios, 2, "once a scenario, not once a binding");
+    for field in ["instance-lock", "connector-first", "reboot-lock"] {
+        assert!(reached.iter().any(|f| f == field), "{field}: {reached:?}");
+    }
+    for field in ["root-refused", "multiattach-count", "missing-mapping-closed"] {
+        assert!(never.iter().any(|f| f == field), "{field}: {never:?}");
+    }
+    assert!(never.iter().all(|f| !reached.contains(f)) && never.is_sorted());
+    let fixed = &json(&whole)["coverage"]["fields"]["2026.1"]["never_changed"];
+    assert!(fixed.as_array().unwrap().iter().any(|f| f == "service-token"), "{fixed}");
+
+    let parts: Vec<String> =
+        (1..=2).map(|i| dir.path().join(format!("part{i}")).to_str().unwrap().to_owned()).collect();
+    for (i, part) in parts.iter().enumerate() {
+        run(&["--shard", &format!("{}/2", i + 1), "--out", part]);
+    }
+    let merged = castoff(&["merge", &parts[1], &parts[0], "--format", "json"]);
+    assert_eq!(settled(&merged.stdout), settled(&whole.stdout));
+    let resumed = run(&["--resume", &out]);
+    assert_eq!(settled(&resumed.stdout), settled(&whole.stdout), "what is done is not added again");
+
+    // Results of a castoff that did not compare: they are read, and nothing is said of fields.
+    let path = dir.path().join("whole/results.jsonl");
+    let lines = std::fs::read_to_string(&path).unwrap();
+    assert!(lines.contains("\"fields\""));
+    std::fs::write(&path, lines.lines().map(without_fields).collect::<String>()).unwrap();
+    let mut read = json(&castoff(&["merge", &out, "--format", "json"]))["coverage"].clone();
+    assert_eq!(read["fields"].take(), serde_json::json!({}));
+    let mut coverage = json(&whole)["coverage"].clone();
+    coverage["fields"].take();
+    assert_eq!(read, coverage, "nothing else is lost");
+}
+
+/// A line of results as it was before fields were compared.
+fn without_fields(line: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+    value.as_object_mut().unwrap().remove("sum");
+    if let Some(ledger) = value.pointer_mut("/row/ledger") {
+        ledger.as_object_mut().unwrap().remove("fields");
+    }
+    castoff_sim::campaign::results::line(&value)
 }
 
 #[test]

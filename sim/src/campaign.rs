@@ -7,13 +7,14 @@
 //!
 //! - [`cell`]: a row to be; [`chunks`]: how the work is cut and dealt.
 //! - [`swarm`]: faults that each seed draws.
-//! - [`row`], [`ledger`]: what came of it, and what was reached.
+//! - [`row`], [`ledger`], [`fields`]: what came of it, and what was reached.
 //! - [`results`], [`baseline`]: the forms of both in files.
 
 pub mod baseline;
 pub mod cell;
 pub mod checksum;
 pub mod chunks;
+pub mod fields;
 mod fold;
 pub mod ledger;
 pub mod results;
@@ -38,6 +39,7 @@ pub use chunks::{Chunk, Shard};
 pub use ledger::Ledger;
 pub use row::{Finding, Row};
 
+use fields::Fields;
 use fold::Fold;
 use row::Run;
 use swarm::Swarm;
@@ -48,6 +50,9 @@ pub struct Campaign<'a> {
     pub cells: Vec<Cell>,
     /// Which faults strike.
     pub faults: Faults,
+    /// Whether it is found out which fields of its policy each scenario reaches: about a hundred
+    /// runs more for each pair of the two.
+    pub fields: bool,
     /// Which part of the campaign is run.
     pub shard: Shard,
     /// What was done before.
@@ -140,6 +145,7 @@ impl Campaign<'_> {
         Campaign {
             cells,
             faults: Faults::Scenario,
+            fields: false,
             shard: Shard::WHOLE,
             known: Known::default(),
             jobs: 1,
@@ -268,7 +274,25 @@ impl Campaign<'_> {
             add(&mut row, &Run { seed, schedule, report: &report });
         }
         row.wall = (self.clock)().saturating_sub(begin);
+        if self.compares(chunk) {
+            let fields = Fields::of(prepared, chunk.seeds.start);
+            row.ledger.fields.insert(cell.policy.name.clone(), fields);
+        }
         Ok(row)
+    }
+
+    /// Whether this chunk shows what its scenario reaches of its policy: the first chunk of the
+    /// first cell that has both, whoever runs it.
+    fn compares(&self, chunk: &Chunk) -> bool {
+        let same = |one: &Cell, other: &Cell| {
+            one.scenario == other.scenario
+                && one.policy == other.policy
+                && one.release == other.release
+        };
+        let cell = &self.cells[chunk.cell];
+        self.fields
+            && chunk.seeds.start == cell.seeds.start
+            && !self.cells[..chunk.cell].iter().any(|before| same(before, cell))
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {
     let campaign = Campaign {
         cells,
         faults,
+        fields: args.report.shows_coverage() || store.is_some(),
         shard,
         known,
         jobs: jobs(args.jobs),

@@ -83,6 +83,13 @@ pub(super) struct ReportArgs {
     pub(super) write_baseline: Option<PathBuf>,
 }
 
+impl ReportArgs {
+    /// Whether what was reached is told.
+    pub(super) fn shows_coverage(&self) -> bool {
+        self.coverage || self.format == Format::Json
+    }
+}
+
 /// Seeds of one row: hours on one core, and a list of chunks that still fits in memory.
 const MAX_SEEDS: u64 = 1_000_000_000;
 

@@ -3,7 +3,7 @@
 //! A historical bug is a policy with one field changed; so it needs a name that a command line and
 //! an identity can carry. Values are JSON; a word that is no JSON is a string.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -44,6 +44,11 @@ pub enum PolicyTextError {
 
 fn known() -> String {
     Policy::all().into_iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The other fields say which policy it is, and what it was made for.
+fn is_decision(field: &str) -> bool {
+    field != "name" && field != "default-release"
 }
 
 impl Policy {
@@ -103,15 +108,19 @@ impl Policy {
         }
     }
 
+    /// The names of its decisions.
+    pub fn decisions(&self) -> BTreeSet<String> {
+        self.fields().into_keys().filter(|field| is_decision(field)).collect()
+    }
+
     /// The decisions that can be changed alone, each with every other value that a known policy
     /// gives it, and the opposite of a yes or no.
     pub fn alternatives(&self) -> Vec<(String, Value)> {
         let others: Vec<_> = Policy::all().iter().map(Policy::fields).collect();
         let mut all = Vec::new();
-        for (field, value) in self.fields() {
-            if field == "name" || field == "default-release" {
-                continue;
-            }
+        let mut fields = self.fields();
+        fields.retain(|field, _| is_decision(field));
+        for (field, value) in fields {
             let mut values: Vec<Value> = Vec::new();
             if let Value::Bool(yes) = value {
                 values.push(Value::Bool(!yes));

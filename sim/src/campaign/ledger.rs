@@ -1,9 +1,9 @@
 //! The coverage ledger: which operations were called and struck by what, which branches were
-//! taken, and what of all that was never reached.
+//! taken, which fields of the policies make a difference, and what of all that was never reached.
 //!
 //! Strikes are counted in every run. Calls and the pipeline's notes (stations, steps, warnings,
 //! errors) are counted in every [`SAMPLE`]-th seed only: those runs are traced, which takes
-//! longer.
+//! longer. Fields are compared once for each scenario and policy, see [`fields`](super::fields).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,7 @@ use castoff_ports::trace::{Event, What};
 use castoff_ports::{Process, RequestId};
 use serde::{Deserialize, Serialize};
 
+use super::fields::Fields;
 use crate::run::RunReport;
 
 /// One seed in so many is traced for its calls and notes.
@@ -30,6 +31,10 @@ pub struct Ledger {
     pub struck: BTreeMap<String, BTreeMap<String, u64>>,
     /// The pipeline's notes in the traced runs, without what differs between runs.
     pub notes: BTreeMap<String, u64>,
+    /// What scenarios reach of the fields, by policy; none where nobody asked, or where the file is
+    /// older than this key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Fields>,
 }
 
 fn add(map: &mut BTreeMap<String, u64>, key: &str, n: u64) {
@@ -100,6 +105,9 @@ impl Ledger {
             let mine = self.struck.entry(place).or_default();
             kinds.iter().for_each(|(k, n)| add(mine, k, *n));
         }
+        for (policy, fields) in other.fields {
+            self.fields.entry(policy).or_default().merge(fields);
+        }
     }
 
     /// Operations that nobody called in a traced run.
@@ -167,5 +175,37 @@ mod tests {
         assert!(!kinds.contains(&"unreachable"), "{kinds:?}");
         assert!(!ledger.never_called().contains(&"cinder::GetVolume"));
         assert!(ledger.never_called().contains(&"cinder::AttachmentDelete"));
+    }
+
+    #[test]
+    fn a_ledger_of_before_fields_were_counted_reads_as_one_without_any() {
+        let old = r#"{"traced":1,"called":{},"struck":{},"notes":{}}"#;
+        let ledger: Ledger = serde_json::from_str(old).unwrap();
+        assert_eq!(ledger, Ledger { traced: 1, ..Ledger::default() });
+        assert_eq!(serde_json::to_string(&ledger).unwrap(), old, "and is written as it was");
+    }
+
+    #[test]
+    fn fields_of_two_ledgers_are_counted_by_policy_and_once() {
+        let fields = |scenario: &str, by: &[&str]| Fields {
+            scenarios: BTreeSet::from([scenario.to_owned()]),
+            reached: BTreeMap::from([(
+                "instance-lock".to_owned(),
+                by.iter().map(|s| (*s).to_owned()).collect(),
+            )]),
+            ..Fields::default()
+        };
+        let of = |policy: &str, fields: Fields| Ledger {
+            fields: BTreeMap::from([(policy.to_owned(), fields)]),
+            ..Ledger::default()
+        };
+        let mut all = of("pike", fields("healthy", &[]));
+        all.merge(of("pike", fields("cast-lost", &["cast-lost"])));
+        all.merge(of("2026.1", fields("healthy", &["healthy"])));
+        let once = all.clone();
+        assert_eq!(once.fields["pike"].scenarios.len(), 2);
+        assert_eq!(once.fields["pike"].reached["instance-lock"].len(), 1);
+        all.merge(once.clone());
+        assert_eq!(all, once);
     }
 }
