@@ -16,7 +16,7 @@ use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{self, BindingKind, Keep};
 
 /// Scenario, the two faults, and what they once did.
-const BROKE: [(&str, &str, &str); 22] = [
+const BROKE: [(&str, &str, &str); 26] = [
     (
         "healthy",
         "nova-compute:novadb::BdmDestroy#1@1:reply-lost \
@@ -142,6 +142,30 @@ const BROKE: [(&str, &str, &str); 22] = [
         "nova-api:cinder::AttachmentCreate#1@1:crash-before=36000 \
          nova-compute:cinder::AttachmentList#1@1:tokens-expired",
         "S09, S16, L3, L5: a detach that was refused was taken for the end of the attach",
+    ),
+    (
+        "a-command-hangs",
+        "nova-compute:libvirt::CreateWaiter#1@2:reply-lost \
+         nova-compute:host::JournalRead#1@3:unreachable",
+        "L2: the entry of an earlier request's rollback was taken for this one's",
+    ),
+    (
+        "a-command-hangs",
+        "nova-compute:libvirt::CreateWaiter#1@1:guest-deaf \
+         nova-compute:novadb::FaultCreate#1@2:cut-off=600000",
+        "S26: an intent was cleared of a request that was never told of its rollback",
+    ),
+    (
+        "multiattach-two-servers",
+        "nova-compute:novadb::BdmSave#1@2:unreachable \
+         client:nova::DeleteVolumeAttachment#1@1:duplicate=1000",
+        "S12, S13, S26: a repeated DELETE began as the first one ended",
+    ),
+    (
+        "multiattach-stale-attachment",
+        "client:nova::DeleteVolumeAttachment#1@1:duplicate=1000 \
+         nova-api:cinder::GetVolume#1@201:unreachable",
+        "S12: the same, with an attachment that no BDM names",
     ),
 ];
 

@@ -56,7 +56,10 @@ pub(super) async fn detach_volume(
 /// When the user has been told the intent goes; where anything else failed it stays.
 pub(super) async fn rolled_back(cx: &Context<'_>, instance: &InstanceId, volume: &VolumeId) {
     match journal::entry(cx, volume, instance).await {
-        Ok(Some(entry)) if entry.step == JournalStep::RolledBack => {
+        // An entry of an earlier request tells of its own rollback, not of this one.
+        Ok(Some(entry))
+            if entry.step == JournalStep::RolledBack && entry.request == cx.port.cx.request =>
+        {
             // The event may be what could not be written.
             if tell(cx, instance, false).await {
                 intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;

@@ -16,7 +16,7 @@ use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
 use super::settle::{self, Settled};
-use super::tell::{tell, tell_of};
+use super::tell::{tell, tell_if_begun, tell_of};
 use super::{fence, homeless, journal, rollback, tasks};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
@@ -249,9 +249,12 @@ impl Pass<'_> {
         if status == VolumeStatus::Detaching {
             return self.carry_out(instance, volume, old.request).await;
         }
-        // os-begin_detaching never came, or was undone.
+        // os-begin_detaching never came, or was undone: of that its user may not have been told.
         for intent in intents.iter().filter(|i| self.is_old(i)) {
-            intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
+            let port = self.in_the_name_of(intent.request);
+            if tell_if_begun(&Context::new(self.cx.process, &port), instance).await {
+                intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
+            }
         }
         Ok(())
     }

@@ -17,7 +17,24 @@ pub(super) async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> b
     tell_of(cx, instance, "detach_volume", EVENT, ok).await
 }
 
-/// The same of another action.
+/// The detach of this request was undone: it is told so, if it came as far as an action. One that did
+/// not was refused by nova-api.
+///
+/// False when it could not be written.
+pub(super) async fn tell_if_begun(cx: &Context<'_>, instance: &InstanceId) -> bool {
+    match cx.call(ActionsByInstance { instance: instance.clone() }).await {
+        Ok(actions) if actions.iter().any(|a| a.request_id == cx.port.cx.request) => {
+            tell(cx, instance, false).await
+        }
+        Ok(_) => true,
+        Err(e) => {
+            cx.warning(format!("The end of detach_volume is not recorded: failed to {e}"));
+            false
+        }
+    }
+}
+
+/// As [`tell`], of another action.
 pub(super) async fn tell_of(
     cx: &Context<'_>,
     instance: &InstanceId,
