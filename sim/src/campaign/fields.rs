@@ -21,8 +21,8 @@ pub struct Fields {
     pub scenarios: BTreeSet<String>,
     /// The fields that were changed, each with the scenarios that reach it.
     pub reached: BTreeMap<String, BTreeSet<String>>,
-    /// The fields that some scenario could not be run without: no known policy has another value,
-    /// or none that works with the release and attaches the scenario's volumes.
+    /// The fields that could not be changed in some scenario: no known policy has another value, or
+    /// none that works with the release and attaches the scenario's volumes.
     pub unchanged: BTreeSet<String>,
 }
 
