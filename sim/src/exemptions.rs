@@ -20,8 +20,8 @@ pub struct Exemption {
     pub owner: &'static str,
     /// What the pipeline takes for granted.
     pub assumption: &'static str,
-    /// A plan that shows it, its faults as `--fault` takes them, of `guest-never-lets-go` where the scenario is
-    /// any; empty: the scenario alone.
+    /// A plan that shows it, its faults as `--fault` takes them, of `guest-never-lets-go` where the
+    /// scenario is any; empty: the scenario alone.
     pub plan: &'static str,
 }
 

@@ -123,7 +123,7 @@ pub const CATALOGUE: &[Property] = &[
         "no administrator has written the status; that one detach owns detaching is judged with S12"),
     property!("S12" Safety "DetachExclusion" [Pipeline, NovaApi]
         "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work and has not rolled its own back";
-        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM of a multiattach volume"),
+        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM, its attachment"),
     property!("S13" Safety "RollOwn" [Pipeline]
         "roll_detaching changes a status only that the same request has set";
         "nothing"),

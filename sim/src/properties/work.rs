@@ -157,7 +157,7 @@ fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     if checker.watched.is_empty() || checker.watched.len() == 1 && mine.is_some() {
         return;
     }
-    // What is of another server alone, its guest or its BDM of a multiattach volume, is its own.
+    // What belongs to another server, its guest, BDM or attachment, is no part of this detach.
     let touches = |w: &super::Watched| match fact.instance() {
         Some(instance) => *instance == w.instance,
         None => fact.volume() == Some(&w.volume),
