@@ -86,10 +86,11 @@ pub(super) fn markdown(results: &[(Ground, Explored)]) -> String {
     ));
     if depth > 1 {
         out.push_str(&format!(
-            "\nOnly what needs {depth} faults is here; what fewer break is told by the document of \
-             depth {}. Of each property the {ROWS} kinds that break it in most scenarios are \
+            "\nThe scenarios: {}.\n\nOnly what needs {depth} faults is here; what fewer break is \
+             told by the document of depth {}. Of each property the {ROWS} kinds that break it in most scenarios are \
              shown, and the others counted: `castoff explore SCENARIO --policy POLICY --depth \
              {depth} --all` shows them.\n",
+            scenarios.iter().copied().collect::<Vec<_>>().join(", "),
             depth - 1
         ));
     }

@@ -22,16 +22,14 @@ pub(super) async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> b
 ///
 /// False when it could not be written.
 pub(super) async fn tell_if_begun(cx: &Context<'_>, instance: &InstanceId) -> bool {
-    match cx.call(ActionsByInstance { instance: instance.clone() }).await {
-        Ok(actions) if actions.iter().any(|a| a.request_id == cx.port.cx.request) => {
-            tell(cx, instance, false).await
-        }
-        Ok(_) => true,
-        Err(e) => {
-            cx.warning(format!("The end of detach_volume is not recorded: failed to {e}"));
-            false
-        }
+    recorded(cx, "detach_volume", try_tell(cx, instance, None, EVENT, false).await)
+}
+
+fn recorded(cx: &Context<'_>, action: &str, told: Result<(), NovaError>) -> bool {
+    if let Err(e) = &told {
+        cx.warning(format!("The end of {action} is not recorded: failed to {e}"));
     }
+    told.is_ok()
 }
 
 /// As [`tell`], of another action.
@@ -42,17 +40,14 @@ pub(super) async fn tell_of(
     event: &str,
     ok: bool,
 ) -> bool {
-    let told = try_tell(cx, instance, action, event, ok).await;
-    if let Err(e) = &told {
-        cx.warning(format!("The end of {action} is not recorded: failed to {e}"));
-    }
-    told.is_ok()
+    recorded(cx, action, try_tell(cx, instance, Some(action), event, ok).await)
 }
 
+/// An action that is not there is begun under this name; without one there is nobody to tell.
 async fn try_tell(
     cx: &Context<'_>,
     instance: &InstanceId,
-    name: &str,
+    name: Option<&str>,
     event: &str,
     ok: bool,
 ) -> Result<(), NovaError> {
@@ -63,6 +58,7 @@ async fn try_tell(
         return Ok(());
     }
     if action.is_none() {
+        let Some(name) = name else { return Ok(()) };
         let action = name.to_owned();
         cx.call(ActionStart { instance: instance.clone(), action }).await?;
     }
