@@ -91,4 +91,7 @@ fault_scenarios! {
     an_encrypted_volume_comes_back_with_its_server: "encrypted-volume-after-unshelve",
     a_shelved_server_is_deleted_with_its_volume_attached: "server-deleted-while-shelved",
     an_old_client_does_not_detach_from_a_shelved_server: "detach-from-shelved-server-by-old-client",
+    a_refused_repetition_is_no_failure: "qemu-refuses-a-repeated-unplug",
+    servers_of_a_multiattach_volume_are_deleted_one_after_the_other: "multiattach-servers-deleted",
+    a_detach_beside_the_delete_of_the_volumes_other_server: "multiattach-detach-races-server-delete",
 }

@@ -86,6 +86,9 @@ files![
     "encrypted-volume-after-unshelve",
     "server-deleted-while-shelved",
     "detach-from-shelved-server-by-old-client",
+    "qemu-refuses-a-repeated-unplug",
+    "multiattach-servers-deleted",
+    "multiattach-detach-races-server-delete",
 ];
 
 /// Every built-in scenario, in the order of tables.

@@ -5,7 +5,8 @@
 //! intents tell by whom.
 
 use castoff_ports::cinder::{Volume, VolumeStatus};
-use castoff_ports::novadb::BdmByVolumeAndInstance;
+use castoff_ports::nova::InstanceAction;
+use castoff_ports::novadb::{ActionsByInstance, BdmByVolumeAndInstance};
 use castoff_ports::{Failure, InstanceId, Refusal, VolumeId};
 
 use crate::context::Context;
@@ -46,7 +47,8 @@ pub(super) async fn begin_detaching(
 /// A multiattach volume is `in-use` as soon as cinder has let go of one server's attachment, and
 /// that server's detach is not over: cinder would let another begin, for the BDM that is left. An
 /// intent beside this request's own tells of it, unless the volume is `in-use` by this very BDM's
-/// attachment: then nobody has begun, or what was begun is rolled back.
+/// attachment: then nobody has begun, or what was begun is rolled back, or cinder has forgotten that
+/// it was, as another server's attachment went. A detach that has an action and no end is begun.
 async fn another_ends(
     cx: &Context<'_>,
     volume: &Volume,
@@ -70,7 +72,19 @@ async fn another_ends(
     let now = volume_api::get(cx, &volume.id, 0).await?;
     let attached =
         now.attachments.iter().any(|a| Some(&a.attachment_id) == bdm.attachment_id.as_ref());
-    Ok(now.status != VolumeStatus::InUse || !attached)
+    if now.status != VolumeStatus::InUse || !attached {
+        return Ok(true);
+    }
+    let actions = cx.call(ActionsByInstance { instance: instance.clone() }).await?;
+    let others = |a: &&InstanceAction| {
+        a.request_id != cx.port.cx.request && intents.iter().any(|i| i.request == a.request_id)
+    };
+    Ok(actions.iter().filter(others).any(is_under_way))
+}
+
+/// Neither its end nor an error is recorded.
+fn is_under_way(action: &InstanceAction) -> bool {
+    action.message.is_none() && action.events.iter().all(|e| e.finish_time.is_none())
 }
 
 async fn look(

@@ -30,6 +30,12 @@ pub(super) async fn terminate_instance(
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.manager.ComputeManager.terminate_instance");
     let body = pin!(async {
+        // nova-api read them before it asked; an attach may have been under way, which this has
+        // waited for, and the volume that it brought may be shared.
+        let bdms = match cx.policy().delete_confirms {
+            true => cx.call(BdmsByInstance { instance: instance.clone() }).await?,
+            false => bdms,
+        };
         let deleted = match delete_instance(cx, instance, bdms).await {
             // Somebody else has deleted it meanwhile.
             Err(NovaError::InstanceNotFound { .. }) => Ok(()),
@@ -71,7 +77,7 @@ pub(super) async fn delete_instance(
     bdms: Vec<Bdm>,
 ) -> Result<(), NovaError> {
     let locks = cx.policy().multiattach_count && cx.policy().fixes.multiattach_lock;
-    let shared = if locks { multiattach::shared(&bdms) } else { Vec::new() };
+    let shared = if locks { multiattach::shared(cx, &bdms) } else { Vec::new() };
     let doomed: Vec<VolumeId> =
         bdms.iter().filter(|b| b.delete_on_termination).map(|b| b.volume_id.clone()).collect();
     let body = pin!(async {

@@ -26,9 +26,11 @@ pub(super) async fn in_turn<T>(
     cx.port.locked(&lock_name(volume), LockScope::InProcess, body).await
 }
 
-/// The multiattach volumes among these, in an order that is the same for all servers.
-pub(super) fn shared(bdms: &[Bdm]) -> Vec<VolumeId> {
-    let multiattach = |b: &&Bdm| b.connection_info.as_ref().is_some_and(|i| i.multiattach);
+/// The multiattach volumes among these, in an order that is the same for all servers. What was never
+/// connected to its end may be one, and the host may have it all the same: nova does not ask.
+pub(super) fn shared(cx: &Context<'_>, bdms: &[Bdm]) -> Vec<VolumeId> {
+    let unknown = cx.policy().multiattach_users == MultiattachUsers::Exported;
+    let multiattach = |b: &&Bdm| b.connection_info.as_ref().map_or(unknown, |i| i.multiattach);
     let mut shared: Vec<_> = bdms.iter().filter(multiattach).map(|b| b.volume_id.clone()).collect();
     shared.sort_unstable();
     shared.dedup();

@@ -35,7 +35,7 @@ pub(super) async fn offload(
     virt::driver::power_off(cx, instance, clean_shutdown).await?;
     let shared = match cx.policy().multiattach_users {
         MultiattachUsers::Attached => Vec::new(),
-        MultiattachUsers::Exported => multiattach::shared(&bdms),
+        MultiattachUsers::Exported => multiattach::shared(cx, &bdms),
     };
     let body = pin!(async {
         let rows = leave_host(cx, instance, &bdms).await?;

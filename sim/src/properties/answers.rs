@@ -35,7 +35,7 @@ pub(super) fn judge(
         202 => (!progress.began || !progress.queued).then_some("and no detach task exists"),
         400 => wrong_400(checker, world, w),
         404 => wrong_404(checker, world, w),
-        409 => wrong_409(checker, world, w),
+        409 => wrong_409(checker, world, w, progress.ever_locked),
         401 | 403 | 500.. => None,
         _ => Some("which the table does not have"),
     };
@@ -60,16 +60,30 @@ fn instance<'w>(world: &'w World, w: &Watched) -> Option<&'w castoff_ports::nova
     world.novadb.instances().iter().find(|i| i.uuid == w.instance)
 }
 
-/// nova-api works on a request: what it finds first counts, a lock that comes later does not.
+/// nova-api works on a request: a lock counts that was there before it looked at the server and
+/// is there still when it asks cinder. What came or went in between it need not have seen.
 pub(super) fn begins(checker: &mut Checker, world: &World, cause: Cause) {
     if cause.process != Process::NovaApi {
         return;
     }
-    let Some(i) = checker.watched.iter().position(|w| w.request == cause.request) else { return };
-    let locked = || instance(world, &checker.watched[i]).is_some_and(|s| s.locked);
-    if checker.progress[i].locked.is_none() {
-        checker.progress[i].locked = Some(locked());
+    if cause.operation == "novadb::InstanceSave" {
+        for (w, progress) in checker.watched.iter().zip(&mut checker.progress) {
+            match is_locked(world, w) {
+                true => progress.ever_locked |= progress.locked.is_some(),
+                false => progress.locked = progress.locked.map(|_| false),
+            }
+        }
     }
+    let Some(i) = checker.watched.iter().position(|w| w.request == cause.request) else { return };
+    if checker.progress[i].locked.is_none() {
+        let locked = is_locked(world, &checker.watched[i]);
+        checker.progress[i].locked = Some(locked);
+        checker.progress[i].ever_locked = locked;
+    }
+}
+
+fn is_locked(world: &World, w: &Watched) -> bool {
+    instance(world, w).is_some_and(|s| s.locked)
 }
 
 /// S19: what os-begin_detaching is never asked for, whoever asks.
@@ -120,9 +134,14 @@ fn wrong_404(checker: &Checker, world: &World, w: &Watched) -> Option<&'static s
 }
 
 /// 409: locked, in the wrong state or with a task, never launched, or its host is down.
-fn wrong_409(checker: &Checker, world: &World, w: &Watched) -> Option<&'static str> {
+fn wrong_409(
+    checker: &Checker,
+    world: &World,
+    w: &Watched,
+    ever_locked: bool,
+) -> Option<&'static str> {
     let server = instance(world, w)?;
-    let unlocked = !server.locked || w.by == Standing::Admin;
+    let unlocked = !(server.locked || ever_locked) || w.by == Standing::Admin;
     let ready = unlocked && server.task_state.is_none() && server.launched;
     let state = matches!(
         server.vm_state,

@@ -219,7 +219,8 @@ fn created_before(checker: &mut Checker, now: SimTime, device: &DeviceName, volu
     }
 }
 
-/// S18, the host: BDMs with a connection_info are its users, and the one that leaves has its own.
+/// S18, the host: its users are BDMs with a connection_info that cinder has an attachment of, or whose
+/// guest has the disk; the one that leaves has its own.
 fn last_user(
     checker: &mut Checker,
     world: &World,
@@ -230,8 +231,16 @@ fn last_user(
     if checker.cause.is_none() {
         return;
     }
+    // A server that is being deleted has its row until all of its volumes are gone.
+    let attached = |instance: &InstanceId| {
+        let mut rows = world.cinder.live_attachments();
+        let mut disks = world.hypervisor.live_disks();
+        rows.any(|a| a.volume_id == *volume && a.instance == *instance)
+            || disks.any(|d| d.volume == *volume && d.instance == *instance)
+    };
     let users = world.novadb.live_bdms().iter();
-    let users = users.filter(|b| b.volume_id == *volume && b.connection_info.is_some()).count();
+    let users = users.filter(|b| b.volume_id == *volume && b.connection_info.is_some());
+    let users = users.filter(|b| attached(&b.instance_uuid)).count();
     if users > 1 {
         checker.broken(
             "S18",

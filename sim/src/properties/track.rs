@@ -9,8 +9,10 @@ use castoff_scenarios::{End, Standing};
 /// How far a watched detach is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
-    /// Whether its server was locked when nova-api began with it.
+    /// Whether its server has been locked ever since nova-api began with it.
     pub(super) locked: Option<bool>,
+    /// Whether it was at any time since then.
+    pub(super) ever_locked: bool,
     /// It has changed something.
     pub(super) changed: bool,
     /// os-begin_detaching was its own.
