@@ -141,7 +141,7 @@ pub const CATALOGUE: &[Property] = &[
         "no live migration"),
     property!("S18" Safety "Refcount" [Pipeline, Cinder]
         "a volume is disconnected from a host, and its export removed, only when its last user there leaves";
-        "users of the host are BDMs with a connection_info that cinder has an attachment of, or whose guest has the disk, users of the export cinder's attached rows; that the last one does disconnect is S08's"),
+        "users of the host are BDMs with a connection_info, but not of a server under deletion that has left guest and cinder, users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
         "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down, which a service that answers 403 is not; nothing begins to detach a root disk, or from a suspended, rescued or locked server";
         "reasons are looked for in the world as it is when the answer arrives; a lock counts that was there from before nova-api looked until it asks cinder, and is none to an administrator"),

@@ -2,6 +2,7 @@
 
 use castoff_model::locks::LockKind;
 use castoff_model::{Fact, World};
+use castoff_ports::novadb::{Instance, VmState};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, SimTime, VolumeId};
 
 use super::Checker;
@@ -219,8 +220,7 @@ fn created_before(checker: &mut Checker, now: SimTime, device: &DeviceName, volu
     }
 }
 
-/// S18, the host: its users are BDMs with a connection_info that cinder has an attachment of, or whose
-/// guest has the disk; the one that leaves has its own.
+/// S18, the host: its users are BDMs with a connection_info, and the one that leaves has its own.
 fn last_user(
     checker: &mut Checker,
     world: &World,
@@ -231,16 +231,21 @@ fn last_user(
     if checker.cause.is_none() {
         return;
     }
-    // A server that is being deleted has its row until all of its volumes are gone.
-    let attached = |instance: &InstanceId| {
+    // A server that is being deleted has its rows until all of its volumes are gone.
+    let has_left = |instance: &InstanceId| {
+        let mut servers = world.novadb.instances().iter();
         let mut rows = world.cinder.live_attachments();
         let mut disks = world.hypervisor.live_disks();
-        rows.any(|a| a.volume_id == *volume && a.instance == *instance)
-            || disks.any(|d| d.volume == *volume && d.instance == *instance)
+        let deleted = |s: &Instance| {
+            s.vm_state == VmState::Deleted || s.task_state.as_deref() == Some("deleting")
+        };
+        servers.any(|s| s.uuid == *instance && deleted(s))
+            && !rows.any(|a| a.volume_id == *volume && a.instance == *instance)
+            && !disks.any(|d| d.volume == *volume && d.instance == *instance)
     };
     let users = world.novadb.live_bdms().iter();
     let users = users.filter(|b| b.volume_id == *volume && b.connection_info.is_some());
-    let users = users.filter(|b| attached(&b.instance_uuid)).count();
+    let users = users.filter(|b| !has_left(&b.instance_uuid)).count();
     if users > 1 {
         checker.broken(
             "S18",
