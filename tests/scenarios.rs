@@ -94,4 +94,5 @@ fault_scenarios! {
     a_refused_repetition_is_no_failure: "qemu-refuses-a-repeated-unplug",
     servers_of_a_multiattach_volume_are_deleted_one_after_the_other: "multiattach-servers-deleted",
     a_detach_beside_the_delete_of_the_volumes_other_server: "multiattach-detach-races-server-delete",
+    a_volume_attached_while_shelved_comes_with_the_server: "detach-after-attach-while-shelved",
 }

@@ -89,6 +89,7 @@ files![
     "qemu-refuses-a-repeated-unplug",
     "multiattach-servers-deleted",
     "multiattach-detach-races-server-delete",
+    "detach-after-attach-while-shelved",
 ];
 
 /// Every built-in scenario, in the order of tables.

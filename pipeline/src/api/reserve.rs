@@ -88,7 +88,10 @@ pub(super) async fn attach_offloaded(
         intent::clear(cx, Task::Attach, instance, &volume_id, cx.port.cx.request).await;
         return Ok(bdm.device_name);
     };
-    take_back(cx, instance, &bdm, made).await;
+    // A reconciler, or a host that has the server now, has settled or will settle what is old.
+    if !is_old(cx, begun) {
+        take_back(cx, instance, &bdm, made).await;
+    }
     Err(e)
 }
 

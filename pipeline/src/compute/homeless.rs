@@ -55,6 +55,30 @@ async fn end_delete(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaE
     Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
 }
 
+/// Attaches that nova-api could not bring to an end, before the server gets a host: it would have
+/// volumes then whose attach is still to be taken back. The caller holds the server's lock.
+///
+/// # Errors
+/// When one is under way, or cannot be settled now.
+pub(super) async fn settle_attaches(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+) -> Result<(), NovaError> {
+    let grace = cx.policy().reconcile_period_s.unwrap_or(u32::MAX);
+    let grace = Duration::from_secs(grace.into());
+    let (_, attaches) = intent::all(cx, instance).await?;
+    for attach in attaches {
+        if cx.port.now().since(attach.since) < grace {
+            let reason = format!("{} is attaching it", attach.request);
+            return Err(NovaError::InvalidVolume { volume: attach.volume, reason });
+        }
+        let mut port = cx.port.clone();
+        port.cx.request = attach.request;
+        settle_standing(&Context::new(cx.process, &port), instance, &attach).await?;
+    }
+    Ok(())
+}
+
 async fn settle_attach(
     cx: &Context<'_>,
     instance: &InstanceId,
@@ -70,10 +94,18 @@ async fn settle_attach(
         if server.host.is_some() || !intent::stands(cx, Task::Attach, instance, volume).await? {
             return Ok(());
         }
-        let settled = settle::settle_offloaded(cx, instance, volume).await?;
-        let ok = settled == Settled::Attached;
-        tell_of(cx, instance, "attach_volume", "api_attach_volume", ok).await;
-        Ok(())
+        settle_standing(cx, instance, &attach).await
     });
     synchronized(cx, instance, body).await
+}
+
+async fn settle_standing(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    attach: &Intent,
+) -> Result<(), NovaError> {
+    let settled = settle::settle_offloaded(cx, instance, &attach.volume).await?;
+    let ok = settled == Settled::Attached;
+    tell_of(cx, instance, "attach_volume", "api_attach_volume", ok).await;
+    Ok(())
 }

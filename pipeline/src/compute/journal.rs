@@ -60,6 +60,8 @@ pub(super) async fn still_reached(
 ) -> Result<JournalStep, NovaError> {
     match reached {
         JournalStep::Disconnected if is_connected_again(cx, bdm).await? => {
+            // Whoever resumes this one must not take the earlier disconnect for its end.
+            write(cx, bdm, JournalStep::Released).await?;
             Ok(JournalStep::Released)
         }
         JournalStep::Disconnected

@@ -20,7 +20,7 @@ use super::block_device_attach;
 use super::delete::save;
 use super::manager::{instance_event, next_device_name, synchronized, wrap_instance_fault};
 use super::power::reverts_task_state;
-use super::{fence, offload};
+use super::{fence, homeless, offload};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::policy::VolumeApi;
@@ -218,6 +218,7 @@ async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError
 /// The server is this host's from the first write on: whoever finds it `spawning` here and nobody
 /// at it knows what to do.
 async fn unshelve_for_certain(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
+    homeless::settle_attaches(cx, instance).await?;
     let host = Some(Some(cx.conf().host.clone()));
     let update = InstanceUpdate { host, ..InstanceUpdate::task_state(Some(SPAWNING)) };
     save_expecting(cx, instance, update, &[UNSHELVING]).await?;

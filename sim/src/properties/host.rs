@@ -2,7 +2,6 @@
 
 use castoff_model::locks::LockKind;
 use castoff_model::{Fact, World};
-use castoff_ports::novadb::{Instance, VmState};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, SimTime, VolumeId};
 
 use super::Checker;
@@ -220,7 +219,8 @@ fn created_before(checker: &mut Checker, now: SimTime, device: &DeviceName, volu
     }
 }
 
-/// S18, the host: its users are BDMs with a connection_info, and the one that leaves has its own.
+/// S18, the host: its users are BDMs with a connection_info whose guest has the disk, or that cinder
+/// has an attachment of. One that leaves may be the last: who it is is known of a detach.
 fn last_user(
     checker: &mut Checker,
     world: &World,
@@ -231,21 +231,17 @@ fn last_user(
     if checker.cause.is_none() {
         return;
     }
-    // A server that is being deleted has its rows until all of its volumes are gone.
-    let has_left = |instance: &InstanceId| {
-        let mut servers = world.novadb.instances().iter();
+    let leaver = checker.by_cause().map(|i| &checker.watched[i].instance);
+    let uses = |instance: &InstanceId| {
         let mut rows = world.cinder.live_attachments();
         let mut disks = world.hypervisor.live_disks();
-        let deleted = |s: &Instance| {
-            s.vm_state == VmState::Deleted || s.task_state.as_deref() == Some("deleting")
-        };
-        servers.any(|s| s.uuid == *instance && deleted(s))
-            && !rows.any(|a| a.volume_id == *volume && a.instance == *instance)
-            && !disks.any(|d| d.volume == *volume && d.instance == *instance)
+        rows.any(|a| a.volume_id == *volume && a.instance == *instance)
+            || disks.any(|d| d.volume == *volume && d.instance == *instance)
     };
     let users = world.novadb.live_bdms().iter();
     let users = users.filter(|b| b.volume_id == *volume && b.connection_info.is_some());
-    let users = users.filter(|b| !has_left(&b.instance_uuid)).count();
+    let users = users.filter(|b| leaver != Some(&b.instance_uuid) && uses(&b.instance_uuid));
+    let users = users.count() + usize::from(leaver.is_some());
     if users > 1 {
         checker.broken(
             "S18",

@@ -157,10 +157,16 @@ fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     if checker.watched.is_empty() || checker.watched.len() == 1 && mine.is_some() {
         return;
     }
-    // What belongs to another server, its guest, BDM or attachment, is no part of this detach.
+    // What belongs to another server, its guest, BDM or attachment, is no part of this detach; nor is
+    // a multiattach volume that it has left to another.
+    let left = |w: &super::Watched| {
+        let mut rows = world.cinder.live_attachments();
+        world.cinder.volume(&w.volume).is_some_and(|v| v.multiattach)
+            && !rows.any(|a| a.volume_id == w.volume && a.instance == w.instance)
+    };
     let touches = |w: &super::Watched| match fact.instance() {
         Some(instance) => *instance == w.instance,
-        None => fact.volume() == Some(&w.volume),
+        None => fact.volume() == Some(&w.volume) && !left(w),
     };
     for at in 0..checker.watched.len() {
         let w = &checker.watched[at];
