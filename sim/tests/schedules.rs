@@ -182,3 +182,23 @@ fn one_actor_has_one_order() {
         assert_eq!(searched.orders, 1);
     }
 }
+
+#[test]
+fn a_lock_that_comes_or_goes_while_nova_api_looks_is_no_wrong_answer() {
+    // Which of lock, unlock and DELETE comes first is the order's choice here; S19 asks for what
+    // nova-api could know.
+    let prepared = prepared("detach-from-locked-server", "hardened");
+    let (mut begun, mut refused) = (0, 0);
+    for seed in 0..150 {
+        let report = direct(&prepared, seed, &Schedule::Random, Keep::default());
+        let broken: Vec<String> =
+            report.violations.iter().map(|v| format!("seed {seed}: {v}")).collect();
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        let answer = report.answers.iter().find(|a| a.request == RequestId(4)).unwrap();
+        match answer.result {
+            Ok(_) => begun += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(begun > 10 && refused > 10, "{begun} begun, {refused} refused: no order decides");
+}
