@@ -122,6 +122,13 @@ impl<'a> Context<'a> {
         Context { process, port }
     }
 
+    /// The port of another request, which this one works for.
+    pub(crate) fn in_the_name_of(&self, request: RequestId) -> Port {
+        let mut port = self.port.clone();
+        port.cx.request = request;
+        port
+    }
+
     /// nova.conf.
     pub fn conf(&self) -> &'a Conf {
         &self.process.conf

@@ -5,6 +5,8 @@
 //! but the row is found again. Each request has a row of its own, so that two requests for one
 //! volume never write over each other; which of them cinder let win is cinder's word.
 
+use std::time::Duration;
+
 use castoff_ports::novadb::{SystemMetadataDelete, SystemMetadataGet, SystemMetadataSet};
 use castoff_ports::{InstanceId, RequestId, SimTime, VolumeId};
 
@@ -85,6 +87,13 @@ pub async fn write(
     let (instance, key) = (instance.clone(), key(task, volume, cx.port.cx.request));
     let value = format!("{} volume {volume}", task.verb());
     Ok(cx.call(SystemMetadataSet { instance, key, value }).await?)
+}
+
+/// Whether what began then has nobody who works on it any more: its request gives up at this age, and
+/// the reconciler takes it up. Never, where there is no reconciler.
+pub fn is_old(cx: &Context<'_>, since: SimTime) -> bool {
+    let grace = cx.policy().reconcile_period_s.unwrap_or(u32::MAX);
+    cx.port.now().since(since) >= Duration::from_secs(grace.into())
 }
 
 /// Every intent of a server, oldest first: to detach, and to attach.

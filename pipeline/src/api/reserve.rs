@@ -78,7 +78,7 @@ pub(super) async fn attach_offloaded(
         let update = attach_update(&attachment, options);
         cx.call(BdmSave { id: bdm.id, update }).await?;
         record_action_start(cx, instance, "attach_volume").await?;
-        if is_old(cx, begun) {
+        if intent::is_old(cx, begun) {
             return Err(given_up(&volume_id));
         }
         let body = pin!(volume_api::attachment_complete(cx, &attachment));
@@ -89,7 +89,7 @@ pub(super) async fn attach_offloaded(
         return Ok(bdm.device_name);
     };
     // A reconciler, or a host that has the server now, has settled or will settle what is old.
-    if !is_old(cx, begun) {
+    if !intent::is_old(cx, begun) {
         take_back(cx, instance, &bdm, made).await;
     }
     Err(e)
@@ -116,7 +116,7 @@ async fn create(
     made: &mut Made,
 ) -> Result<AttachmentId, NovaError> {
     // The reconciler takes an old intent for a dead request's.
-    if is_old(cx, begun) {
+    if intent::is_old(cx, begun) {
         *made = Made::Unknown;
         return Err(given_up(volume));
     }
@@ -139,7 +139,7 @@ async fn create(
         return Err(error);
     }
     *made = Made::Unknown;
-    if is_old(cx, begun) {
+    if intent::is_old(cx, begun) {
         return Err(error);
     }
     // The server has one BDM of this volume, and it is this request's: so is what has no BDM.
@@ -159,12 +159,6 @@ async fn create(
         }
         (Some(_), Some(_)) => Err(error),
     }
-}
-
-/// Whether the reconciler may have taken this request for dead.
-fn is_old(cx: &Context<'_>, begun: SimTime) -> bool {
-    let grace = cx.policy().reconcile_period_s.unwrap_or(u32::MAX);
-    cx.port.now().since(begun) >= std::time::Duration::from_secs(grace.into())
 }
 
 fn given_up(volume: &VolumeId) -> NovaError {

@@ -4,7 +4,6 @@
 //! deletes.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use castoff_ports::InstanceId;
 use castoff_ports::novadb::{BdmsByInstance, GetInstance, Instance, InstanceDestroy};
@@ -19,12 +18,8 @@ use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
 use crate::volume_api;
 
-/// One such server; `grace` is the age from which an intent has nobody who works on it.
-pub(super) async fn reconcile(
-    cx: &Context<'_>,
-    server: &Instance,
-    grace: Duration,
-) -> Result<(), NovaError> {
+/// One such server.
+pub(super) async fn reconcile(cx: &Context<'_>, server: &Instance) -> Result<(), NovaError> {
     let uuid = &server.uuid;
     let lost =
         cx.policy().shelve_resumes && server.task_state.as_deref() == Some(shelve::UNSHELVING);
@@ -35,7 +30,7 @@ pub(super) async fn reconcile(
         (true, false, false) | (false, _, _) => {}
     }
     let (_, mut attaches) = intent::all(cx, uuid).await?;
-    attaches.retain(|i| cx.port.now().since(i.since) >= grace);
+    attaches.retain(|i| intent::is_old(cx, i.since));
     for attach in attaches {
         settle_attach(cx, uuid, attach).await?;
     }
@@ -64,16 +59,17 @@ pub(super) async fn settle_attaches(
     cx: &Context<'_>,
     instance: &InstanceId,
 ) -> Result<(), NovaError> {
-    let grace = cx.policy().reconcile_period_s.unwrap_or(u32::MAX);
-    let grace = Duration::from_secs(grace.into());
+    // Nobody would ever take up what stands there without a reconciler.
+    if cx.policy().reconcile_period_s.is_none() {
+        return Ok(());
+    }
     let (_, attaches) = intent::all(cx, instance).await?;
     for attach in attaches {
-        if cx.port.now().since(attach.since) < grace {
+        if !intent::is_old(cx, attach.since) {
             let reason = format!("{} is attaching it", attach.request);
             return Err(NovaError::InvalidVolume { volume: attach.volume, reason });
         }
-        let mut port = cx.port.clone();
-        port.cx.request = attach.request;
+        let port = cx.in_the_name_of(attach.request);
         settle_standing(&Context::new(cx.process, &port), instance, &attach).await?;
     }
     Ok(())
@@ -84,8 +80,7 @@ async fn settle_attach(
     instance: &InstanceId,
     attach: Intent,
 ) -> Result<(), NovaError> {
-    let mut port = cx.port.clone();
-    port.cx.request = attach.request;
+    let port = cx.in_the_name_of(attach.request);
     let cx = &Context::new(cx.process, &port);
     let volume = &attach.volume;
     let body = pin!(async {

@@ -25,13 +25,15 @@ use crate::{virt, volume_api};
 
 /// One pass over this host's servers. Its errors are logged: the next pass looks again.
 pub async fn reconcile(process: &NovaProcess, port: &Port) {
-    let Some(period) = process.conf().policy.reconcile_period_s else { return };
+    if process.conf().policy.reconcile_period_s.is_none() {
+        return;
+    }
     // A pass that failed with 401 would fail for as long as the token is remembered.
     process.forget_service_token();
     let port = &port.with_auth(admin_context(process, port).await);
     let cx = &Context::new(process, port);
     cx.station("castoff.compute.reconcile");
-    let pass = Pass { cx, grace: std::time::Duration::from_secs(period.into()) };
+    let pass = Pass { cx };
     if let Err(e) = pass.host().await {
         cx.warning(format!("The reconciler did not get through: failed to {e}"));
     }
@@ -39,8 +41,6 @@ pub async fn reconcile(process: &NovaProcess, port: &Port) {
 
 struct Pass<'a> {
     cx: &'a Context<'a>,
-    /// An intent this young may have a request or a cast under way.
-    grace: std::time::Duration,
 }
 
 impl Pass<'_> {
@@ -49,7 +49,7 @@ impl Pass<'_> {
         let entries = journal::all(cx).await?;
         let mut servers = cx.call(InstancesByProject { project: None }).await?;
         for server in servers.iter().filter(|s| s.host.is_none()) {
-            if let Err(e) = homeless::reconcile(cx, server, self.grace).await {
+            if let Err(e) = homeless::reconcile(cx, server).await {
                 cx.warning(format!("Server {} is not reconciled: failed to {e}", server.uuid));
             }
         }
@@ -73,7 +73,7 @@ impl Pass<'_> {
         let (cx, uuid) = (self.cx, &server.uuid);
         let mut volumes = found;
         let (intents, attaches) = intent::all(cx, uuid).await?;
-        let old = intents.iter().chain(&attaches).filter(|i| self.is_old(i));
+        let old = intents.iter().chain(&attaches).filter(|i| intent::is_old(self.cx, i.since));
         volumes.extend(old.map(|i| i.volume.clone()));
         for bdm in cx.call(BdmsByInstance { instance: uuid.clone() }).await? {
             let known = volumes.contains(&bdm.volume_id)
@@ -90,10 +90,6 @@ impl Pass<'_> {
             }
         }
         tasks::resume(cx, server).await
-    }
-
-    fn is_old(&self, intent: &Intent) -> bool {
-        self.cx.port.now().since(intent.since) >= self.grace
     }
 
     /// `detaching`, or taken from this server and given free, in two passes running, with neither
@@ -126,8 +122,10 @@ impl Pass<'_> {
         let cut_short = entry.as_ref().filter(|e| e.step == JournalStep::Attaching);
         if cut_short.is_some() || !attaches.is_empty() {
             // Another request's cast may be on its way.
-            let waits =
-                |i: &Intent| !self.is_old(i) && cut_short.is_none_or(|e| e.request != i.request);
+            let waits = |i: &Intent| {
+                !intent::is_old(self.cx, i.since)
+                    && cut_short.is_none_or(|e| e.request != i.request)
+            };
             if attaches.iter().any(waits) {
                 return Ok(());
             }
@@ -184,7 +182,7 @@ impl Pass<'_> {
         volume: &VolumeId,
         request: RequestId,
     ) -> Result<(), NovaError> {
-        let port = self.in_the_name_of(request);
+        let port = self.cx.in_the_name_of(request);
         let cx = &Context::new(self.cx.process, &port);
         let settled = settle::settle(cx, instance, volume).await?;
         tell_of(
@@ -220,7 +218,7 @@ impl Pass<'_> {
                 volume_api::attachment_delete(cx, attachment).await?;
             }
             if entry.step == JournalStep::Unmapped {
-                let port = self.in_the_name_of(entry.request);
+                let port = self.cx.in_the_name_of(entry.request);
                 tell(&Context::new(cx.process, &port), instance, true).await;
             }
         }
@@ -236,7 +234,7 @@ impl Pass<'_> {
         intents: &[Intent],
         status: VolumeStatus,
     ) -> Result<(), NovaError> {
-        let Some(old) = intents.iter().find(|i| self.is_old(i)) else {
+        let Some(old) = intents.iter().find(|i| intent::is_old(self.cx, i.since)) else {
             // Nobody stands for it: cinder was asked by a request that was told it had failed.
             if intents.is_empty()
                 && status == VolumeStatus::Detaching
@@ -250,8 +248,8 @@ impl Pass<'_> {
             return self.carry_out(instance, volume, old.request).await;
         }
         // os-begin_detaching never came, or was undone: of that its user may not have been told.
-        for intent in intents.iter().filter(|i| self.is_old(i)) {
-            let port = self.in_the_name_of(intent.request);
+        for intent in intents.iter().filter(|i| intent::is_old(self.cx, i.since)) {
+            let port = self.cx.in_the_name_of(intent.request);
             if tell_if_begun(&Context::new(self.cx.process, &port), instance).await {
                 intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
             }
@@ -298,7 +296,7 @@ impl Pass<'_> {
             (JournalStep::Attaching | JournalStep::Unplugging | JournalStep::GivenUp, _) => {
                 match virt::driver::disk_of(self.cx, bdm, instance).await? {
                     Some(disk) => {
-                        let port = self.in_the_name_of(entry.request);
+                        let port = self.cx.in_the_name_of(entry.request);
                         let cx = &Context::new(self.cx.process, &port);
                         journal::write(cx, bdm, JournalStep::GivenUp).await?;
                         rollback::give_back(cx, bdm, instance, disk).await?;
@@ -321,7 +319,7 @@ impl Pass<'_> {
         status: VolumeStatus,
     ) -> Result<(), NovaError> {
         if intents.iter().any(|i| i.request == entry.request) {
-            let port = self.in_the_name_of(entry.request);
+            let port = self.cx.in_the_name_of(entry.request);
             let cx = &Context::new(self.cx.process, &port);
             fence::rolled_back(cx, instance, &bdm.volume_id).await;
         }
@@ -330,7 +328,7 @@ impl Pass<'_> {
         }
         let mut others = intents.to_vec();
         others.retain(|i| i.request != entry.request);
-        if others.iter().any(|i| self.is_old(i)) {
+        if others.iter().any(|i| intent::is_old(self.cx, i.since)) {
             return self.without_entry(instance, &bdm.volume_id, &others, status).await;
         }
         Ok(())
@@ -344,7 +342,7 @@ impl Pass<'_> {
         entry: &JournalEntry,
         status: VolumeStatus,
     ) -> Result<(), NovaError> {
-        let port = self.in_the_name_of(entry.request);
+        let port = self.cx.in_the_name_of(entry.request);
         let cx = &Context::new(self.cx.process, &port);
         cx.warning(format!("The guest let go of volume {} late", bdm.volume_id));
         if status != VolumeStatus::Detaching {
@@ -357,12 +355,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn in_the_name_of(&self, request: RequestId) -> Port {
-        let mut port = self.cx.port.clone();
-        port.cx.request = request;
-        port
-    }
-
     /// The detach itself, from where it was left.
     async fn carry_out(
         &self,
@@ -370,7 +362,7 @@ impl Pass<'_> {
         volume: &VolumeId,
         request: RequestId,
     ) -> Result<(), NovaError> {
-        let port = self.in_the_name_of(request);
+        let port = self.cx.in_the_name_of(request);
         let cx = &Context::new(self.cx.process, &port);
         let result = do_detach_volume(cx, instance, volume, None).await;
         if let Err(e @ NovaError::LeftToReconciler { .. }) = result {
