@@ -1,11 +1,12 @@
 //! The one entry to the real host: the call's way to its adapter, deadlines.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use castoff_ports::{
-    Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, host, runtime,
+    Call, CallCx, Failure, InstanceId, Process, Refusal, Reply, SimTime, host, libvirt, runtime,
 };
 
 use crate::command::errno_text;
@@ -17,6 +18,10 @@ use crate::locks::Locks;
 use crate::sysfs::Sysfs;
 use crate::timing::{Timing, Timings};
 use crate::{RealConfig, RealError, initiator, kernel, prerequisites};
+
+/// How often, and how long apart, the host is asked whether a disk that a guest gets is made.
+const LOOKS_FOR_A_DISK: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// libvirt, open-iscsi and the kernel of this host.
 ///
@@ -94,12 +99,26 @@ impl RealHost {
         self.locks.release(process, incarnation);
     }
 
+    /// Waits for a disk that a scan has just found, for a second at most: nova is never quick enough to
+    /// meet one that is half made. What is there or not after that the guard judges.
+    async fn until_made(&self, source: &Path) {
+        for _ in 0..LOOKS_FOR_A_DISK {
+            if self.sysfs.is_made(source) {
+                return;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
     /// `call` without a note of its time: for castoff's own looks at the host.
     pub(crate) async fn carry_out(&self, cx: &CallCx, call: Call) -> Result<Reply, Failure> {
         let left = cx.deadline.map(|d| d.since(self.now()));
         let limit = left.map_or(self.command_timeout, |left| left.min(self.command_timeout));
         match call {
             Call::Libvirt(c) => {
+                if let libvirt::Call::AttachDeviceFlags(a) = &c {
+                    self.until_made(Path::new(&a.disk.source_dev)).await;
+                }
                 self.guard.libvirt(&c, &self.sysfs)?;
                 within(left, "libvirt", self.hypervisor.call(c)).await.map(Reply::Libvirt)
             }

@@ -70,6 +70,14 @@ impl Sysfs {
         Some((Portal::new(portal), Iqn::new(iqn)))
     }
 
+    /// Whether the kernel is done with making this disk: a session's directory lists it a moment before
+    /// it is linked in `/sys/block` and has its node (`device_add_disk` in block/genhd.c).
+    pub(crate) fn is_made(&self, source: &Path) -> bool {
+        let real = fs::canonicalize(source).ok();
+        let name = real.as_deref().and_then(Path::file_name).and_then(|n| n.to_str());
+        name.is_some_and(|n| self.block(&DeviceName::new(n)).exists())
+    }
+
     /// The session that a disk came through: `session<sid>` in the path of its device.
     pub(crate) fn session_of(&self, device: &DeviceName) -> Option<Sid> {
         let path = fs::canonicalize(self.block(device).join("device")).ok()?;
@@ -265,6 +273,19 @@ mod tests {
         assert_eq!(sysfs.target(Sid(1)), Some(("10.0.0.1:3260".into(), IQN.into())));
         assert_eq!(sysfs.target(Sid(2)), Some(("[fd00::1]:3260".into(), IQN.into())));
         assert_eq!(sysfs.target(Sid(3)), None);
+    }
+
+    #[test]
+    fn a_disk_is_made_when_it_has_its_node_and_its_link() {
+        let host = fake::Host::new();
+        host.session(7, "10.0.0.1", IQN);
+        host.disk(7, 1, "sdb");
+        let sysfs = host.sysfs();
+        let is_made = |name: &str| sysfs.is_made(&sysfs.dev.join(name));
+        assert!(is_made("sdb"));
+        assert!(!is_made("sdc"), "it is not there");
+        host.write("dev/sdc", "");
+        assert!(!is_made("sdc"), "the kernel has not linked it");
     }
 
     #[test]
