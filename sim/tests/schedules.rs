@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use castoff_model::Release;
 use castoff_pipeline::policy::Policy;
-use castoff_ports::RequestId;
+use castoff_ports::fault::Passed;
 use castoff_ports::schedule::Schedule;
 use castoff_ports::trace::{Identity, What, to_text};
+use castoff_ports::{Process, RequestId};
 use castoff_sim::prepare::Prepared;
 use castoff_sim::run::{BindingKind, Keep, RunReport, identity, run_scheduled};
 use castoff_sim::schedule::{Bounds, every_order, turns_of};
@@ -188,9 +189,10 @@ fn a_lock_that_comes_or_goes_while_nova_api_looks_is_no_wrong_answer() {
     // Which of lock, unlock and DELETE comes first is the order's choice here; S19 asks for what
     // nova-api could know.
     let prepared = prepared("detach-from-locked-server", "hardened");
-    let (mut begun, mut refused) = (0, 0);
+    const POINTS: Keep = Keep { trace: false, points: true };
+    let (mut begun, mut refused, mut between) = (0, 0, 0);
     for seed in 0..150 {
-        let report = direct(&prepared, seed, &Schedule::Random, Keep::default());
+        let report = direct(&prepared, seed, &Schedule::Random, POINTS);
         let broken: Vec<String> =
             report.violations.iter().map(|v| format!("seed {seed}: {v}")).collect();
         assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -199,6 +201,12 @@ fn a_lock_that_comes_or_goes_while_nova_api_looks_is_no_wrong_answer() {
             Ok(_) => begun += 1,
             Err(_) => refused += 1,
         }
+        let mine = |p: &Passed| p.process == Process::NovaApi && p.request == RequestId(4);
+        let first = report.passed.iter().position(mine).unwrap();
+        let last = report.passed.iter().rposition(mine).unwrap();
+        let saved = |p: &Passed| p.operation == "novadb::InstanceSave";
+        between += usize::from(report.passed[first..last].iter().any(saved));
     }
+    assert!(between > 10, "{between} orders have lock or unlock between the look and the answer");
     assert!(begun > 10 && refused > 10, "{begun} begun, {refused} refused: no order decides");
 }

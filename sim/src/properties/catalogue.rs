@@ -123,7 +123,7 @@ pub const CATALOGUE: &[Property] = &[
         "no administrator has written the status; that one detach owns detaching is judged with S12"),
     property!("S12" Safety "DetachExclusion" [Pipeline, NovaApi]
         "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work and has not rolled its own back";
-        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM, its attachment, a multiattach volume of which this one has no attachment any more"),
+        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM, its attachment, a multiattach volume of which another has an attachment and this one none any more"),
     property!("S13" Safety "RollOwn" [Pipeline]
         "roll_detaching changes a status only that the same request has set";
         "nothing"),
@@ -141,7 +141,7 @@ pub const CATALOGUE: &[Property] = &[
         "no live migration"),
     property!("S18" Safety "Refcount" [Pipeline, Cinder]
         "a volume is disconnected from a host, and its export removed, only when its last user there leaves";
-        "users of the host are BDMs with a connection_info whose guest has the disk or that cinder has an attachment of; who leaves is known of a detach, others may be the last one; users of the export cinder's attached rows; that the last one does disconnect is S08's"),
+        "users of the host are BDMs with a connection_info whose guest has the disk or that cinder has an attachment of; who leaves is known of a detach and of who has the server's lock, of others the last one may be it; users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
         "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down, which a service that answers 403 is not; nothing begins to detach a root disk, or from a suspended, rescued or locked server";
         "reasons are looked for in the world as it is when the answer arrives; of a detach that begins a lock counts that was there from before nova-api looked until it asks cinder, of a 409 one that was there at any time meanwhile, and none to an administrator"),

@@ -1,6 +1,6 @@
 //! The compute host: guests, sessions, ciphers (S06, S07, S17, S18, S24, S27).
 
-use castoff_model::locks::LockKind;
+use castoff_model::locks::{HeldLock, LockKind};
 use castoff_model::{Fact, World};
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, SimTime, VolumeId};
 
@@ -220,7 +220,8 @@ fn created_before(checker: &mut Checker, now: SimTime, device: &DeviceName, volu
 }
 
 /// S18, the host: its users are BDMs with a connection_info whose guest has the disk, or that cinder
-/// has an attachment of. One that leaves may be the last: who it is is known of a detach.
+/// has an attachment of. Who leaves has the server's lock, or is a detach; of anybody else it is not
+/// known, and the last user may be the one.
 fn last_user(
     checker: &mut Checker,
     world: &World,
@@ -228,10 +229,13 @@ fn last_user(
     device: &DeviceName,
     volume: &VolumeId,
 ) {
-    if checker.cause.is_none() {
-        return;
-    }
-    let leaver = checker.by_cause().map(|i| &checker.watched[i].instance);
+    let Some(cause) = checker.cause else { return };
+    let locked =
+        |l: &&HeldLock| l.owner == cause.owner() && LockKind::of(&l.name) == LockKind::Instance;
+    let leaver = match world.locks.held().iter().find(locked) {
+        Some(lock) => Some(lock.name.as_str()),
+        None => checker.by_cause().map(|i| checker.watched[i].instance.as_str()),
+    };
     let uses = |instance: &InstanceId| {
         let mut rows = world.cinder.live_attachments();
         let mut disks = world.hypervisor.live_disks();
@@ -240,7 +244,8 @@ fn last_user(
     };
     let users = world.novadb.live_bdms().iter();
     let users = users.filter(|b| b.volume_id == *volume && b.connection_info.is_some());
-    let users = users.filter(|b| leaver != Some(&b.instance_uuid) && uses(&b.instance_uuid));
+    let users =
+        users.filter(|b| leaver != Some(b.instance_uuid.as_str()) && uses(&b.instance_uuid));
     let users = users.count() + usize::from(leaver.is_some());
     if users > 1 {
         checker.broken(

@@ -160,9 +160,10 @@ fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     // What belongs to another server, its guest, BDM or attachment, is no part of this detach; nor is
     // a multiattach volume that it has left to another.
     let left = |w: &super::Watched| {
-        let mut rows = world.cinder.live_attachments();
+        let rows = || world.cinder.live_attachments().filter(|a| a.volume_id == w.volume);
         world.cinder.volume(&w.volume).is_some_and(|v| v.multiattach)
-            && !rows.any(|a| a.volume_id == w.volume && a.instance == w.instance)
+            && rows().next().is_some()
+            && rows().all(|a| a.instance != w.instance)
     };
     let touches = |w: &super::Watched| match fact.instance() {
         Some(instance) => *instance == w.instance,
