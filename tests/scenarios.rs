@@ -95,4 +95,9 @@ fault_scenarios! {
     servers_of_a_multiattach_volume_are_deleted_one_after_the_other: "multiattach-servers-deleted",
     a_detach_beside_the_delete_of_the_volumes_other_server: "multiattach-detach-races-server-delete",
     a_volume_attached_while_shelved_comes_with_the_server: "detach-after-attach-while-shelved",
+    an_attach_and_an_unshelve_do_not_pass_each_other: "attach-races-unshelve",
+    a_detach_and_an_unshelve_do_not_pass_each_other: "detach-races-unshelve",
+    a_shelved_server_reserves_no_volume_that_is_detached: "shelved-while-detaching",
+    a_saved_guest_keeps_the_disks_that_it_knows: "detach-races-suspend",
+    a_saved_guest_gets_no_disk: "attach-races-suspend",
 }

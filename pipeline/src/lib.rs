@@ -39,6 +39,7 @@ pub mod error;
 pub mod intent;
 pub mod middleware;
 pub mod policy;
+mod roll;
 pub mod virt;
 pub mod volume_api;
 

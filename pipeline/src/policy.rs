@@ -260,7 +260,8 @@ pub struct Policy {
     /// nova-api writes what it is about to detach into instance_system_metadata, before
     /// os-begin_detaching, and nova-compute acts on a cast only while that row names its request.
     /// So a cast that was lost, or never sent, is noticed (F07, F08), and one that comes late or
-    /// twice does nothing (F08, F09).
+    /// twice does nothing (F08, F09). Of a server without a host it keeps other requests, and a host
+    /// that would take the server, away from the volume until nova-api has done with it.
     pub detach_intent: bool,
     /// How an unknown outcome of os-begin_detaching is settled (F06).
     pub begin_lost_reply: LostReply,
@@ -313,6 +314,13 @@ pub struct Policy {
     /// a reboot that fails leaves its server in error, one that is lost leaves it with a task, and
     /// either refuses every detach with 409 until an administrator helps (property L3).
     pub power_resumes: bool,
+    /// nova-compute looks whether the guest's memory is saved before it takes a disk out or puts one
+    /// in: nova-api refuses both of a suspended server (nova bug 1240922), and a suspend may come
+    /// between it and nova-compute. The config would lose a disk that the saved guest comes back
+    /// with, or have one that it lacks (property S16).
+    ///
+    /// What counts is nova's row: a server that an administrator has set active is not known for saved.
+    pub saved_guest_kept: bool,
     /// A server that is deleted goes when the host has let go of its volumes and cinder has deleted
     /// their attachments. Until then it is `deleting`, and taken up again (nova swallows every
     /// error of both: properties S02 and S10).

@@ -219,6 +219,14 @@ pub(crate) async fn begin_detaching_once(
     once(cx, || BeginDetaching { volume_id: volume_id.clone() }).await
 }
 
+/// os-roll_detaching, asked again only where it cannot have taken effect.
+pub(crate) async fn roll_detaching_once(
+    cx: &Context<'_>,
+    volume_id: &VolumeId,
+) -> Result<(), Failure> {
+    once(cx, || RollDetaching { volume_id: volume_id.clone() }).await
+}
+
 /// A call that is asked again only where it cannot have taken effect.
 async fn once<O: Operation>(
     cx: &Context<'_>,

@@ -99,8 +99,8 @@ impl RealHost {
         self.locks.release(process, incarnation);
     }
 
-    /// Waits for a disk that a scan has just found, for a second at most: nova is never quick enough to
-    /// meet one that is half made. What is there or not after that the guard judges.
+    /// Waits for a disk that a scan has just found, for a second at most: the guard would refuse one
+    /// that is half made. What is there or not after that the guard judges.
     async fn until_made(&self, source: &Path) {
         for _ in 0..LOOKS_FOR_A_DISK {
             if self.sysfs.is_made(source) {
@@ -112,13 +112,13 @@ impl RealHost {
 
     /// `call` without a note of its time: for castoff's own looks at the host.
     pub(crate) async fn carry_out(&self, cx: &CallCx, call: Call) -> Result<Reply, Failure> {
+        if let Call::Libvirt(libvirt::Call::AttachDeviceFlags(a)) = &call {
+            self.until_made(Path::new(&a.disk.source_dev)).await;
+        }
         let left = cx.deadline.map(|d| d.since(self.now()));
         let limit = left.map_or(self.command_timeout, |left| left.min(self.command_timeout));
         match call {
             Call::Libvirt(c) => {
-                if let libvirt::Call::AttachDeviceFlags(a) = &c {
-                    self.until_made(Path::new(&a.disk.source_dev)).await;
-                }
                 self.guard.libvirt(&c, &self.sysfs)?;
                 within(left, "libvirt", self.hypervisor.call(c)).await.map(Reply::Libvirt)
             }

@@ -90,6 +90,11 @@ files![
     "multiattach-servers-deleted",
     "multiattach-detach-races-server-delete",
     "detach-after-attach-while-shelved",
+    "attach-races-unshelve",
+    "detach-races-unshelve",
+    "shelved-while-detaching",
+    "detach-races-suspend",
+    "attach-races-suspend",
 ];
 
 /// Every built-in scenario, in the order of tables.

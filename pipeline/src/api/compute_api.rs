@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Task};
 use crate::middleware::auth_token::Caller;
-use crate::volume_api;
+use crate::{roll, volume_api};
 
 /// `API.detach_volume`.
 pub async fn detach_volume(
@@ -68,7 +68,7 @@ async fn take_back(
     }
     // What took long to fail may have been taken up meanwhile, and is then another's to roll back.
     let rolled = match intent::stands(cx, Task::Detach, instance, &volume.id).await {
-        Ok(true) => volume_api::roll_detaching(cx, &volume.id).await,
+        Ok(true) => roll::roll_detaching(cx, &volume.id).await,
         Ok(false) => return error,
         Err(e) => Err(e),
     };

@@ -14,6 +14,7 @@ use castoff_ports::{AttachmentId, Failure, HostName, InstanceId, Refusal, SimTim
 
 use super::attach::{attach_update, cast_attach, check_multiattach, create_volume_bdm};
 use super::compute_api::record_action_start;
+use super::shelved::check_still_offloaded;
 use crate::compute::manager::wrap_instance_event;
 use crate::context::Context;
 use crate::error::NovaError;
@@ -43,17 +44,22 @@ pub(super) async fn attach_volume(
             return Err(e);
         }
     };
-    let mut made = Made::Nothing;
+    let (mut made, mut handed_on) = (Made::Nothing, false);
     let body = async {
         let attachment = create(cx, instance, &volume.id, begun, &mut made).await?;
         let update = attach_update(&attachment, options);
         cx.call(BdmSave { id: bdm.id, update }).await?;
         bdm.attachment_id = Some(attachment);
         record_action_start(cx, instance, "attach_volume").await?;
+        handed_on = true;
         cast_attach(cx, host, instance, bdm.clone()).await
     };
     let Err(e) = body.await else { return Ok(bdm.device_name) };
-    take_back(cx, instance, &bdm, made).await;
+    // What is old the reconciler of the host has settled or will settle, and it may have finished
+    // what was handed on.
+    if !(handed_on && intent::is_old(cx, begun)) {
+        take_back(cx, instance, &bdm, made).await;
+    }
     Err(e)
 }
 
@@ -69,10 +75,14 @@ pub(super) async fn attach_offloaded(
     let begun = cx.port.now();
     let (uuid, volume_id) = (instance.clone(), volume.id.clone());
     intent::write(cx, Task::Attach, instance, &volume.id).await?;
+    if let Err(e) = check_still_offloaded(cx, instance, &volume.id, "attach_volume").await {
+        intent::clear(cx, Task::Attach, instance, &volume.id, cx.port.cx.request).await;
+        return Err(e);
+    }
     // Where this is not answered there may be a row: the intent stands.
     let row = BdmCreate { instance: uuid, volume_id: volume_id.clone(), device_name: None };
     let bdm = cx.call(row).await?;
-    let mut made = Made::Nothing;
+    let (mut made, mut completed) = (Made::Nothing, false);
     let body = async {
         let attachment = create(cx, instance, &volume_id, begun, &mut made).await?;
         let update = attach_update(&attachment, options);
@@ -81,6 +91,7 @@ pub(super) async fn attach_offloaded(
         if intent::is_old(cx, begun) {
             return Err(given_up(&volume_id));
         }
+        completed = true;
         let body = pin!(volume_api::attachment_complete(cx, &attachment));
         wrap_instance_event(cx, instance, "api_attach_volume", body).await
     };
@@ -88,8 +99,9 @@ pub(super) async fn attach_offloaded(
         intent::clear(cx, Task::Attach, instance, &volume_id, cx.port.cx.request).await;
         return Ok(bdm.device_name);
     };
-    // A reconciler, or a host that has the server now, has settled or will settle what is old.
-    if !intent::is_old(cx, begun) {
+    // A reconciler, or a host that has the server now, has settled or will settle what is old, and
+    // keeps what is complete.
+    if !(completed && intent::is_old(cx, begun)) {
         take_back(cx, instance, &bdm, made).await;
     }
     Err(e)
@@ -161,7 +173,7 @@ async fn create(
     }
 }
 
-fn given_up(volume: &VolumeId) -> NovaError {
+pub(super) fn given_up(volume: &VolumeId) -> NovaError {
     let reason = "the request has taken too long and was given up".to_owned();
     NovaError::InvalidVolume { volume: volume.clone(), reason }
 }

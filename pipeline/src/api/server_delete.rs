@@ -7,8 +7,8 @@
 use castoff_ports::Refusal;
 use castoff_ports::nova::DeleteServer;
 use castoff_ports::novadb::{
-    ActionStart, Bdm, BdmsByInstance, Instance, InstanceDestroy, InstanceSave, InstanceUpdate,
-    ServiceByHost, VmState,
+    ActionStart, Bdm, BdmsByInstance, GetInstance, Instance, InstanceDestroy, InstanceSave,
+    InstanceUpdate, ServiceByHost, VmState,
 };
 use castoff_ports::rpc::{Cast, Method};
 
@@ -44,7 +44,21 @@ async fn delete(cx: &Context<'_>, instance: &Instance) -> Result<(), NovaError> 
     let bdms = cx.call(BdmsByInstance { instance: uuid.clone() }).await?;
     // No expected state: whatever was under way has lost its task_state.
     save(cx, instance, InstanceUpdate::task_state(Some(DELETING))).await?;
-    let Some(host) = instance.host.clone() else { return local_delete(cx, instance, bdms).await };
+    // A host may have taken the server since it was read; none does any more.
+    let host = match &instance.host {
+        None if cx.policy().delete_confirms => {
+            cx.call(GetInstance { uuid: uuid.clone() }).await?.host
+        }
+        host => host.clone(),
+    };
+    let Some(host) = host else {
+        // The reconciler may have given them other attachments, and leaves them alone from now on.
+        let bdms = match cx.policy().delete_confirms {
+            true => cx.call(BdmsByInstance { instance: uuid.clone() }).await?,
+            false => bdms,
+        };
+        return local_delete(cx, instance, bdms).await;
+    };
     let service = cx.call(ServiceByHost { host: host.clone() }).await?;
     if !service.up {
         if cx.policy().delete_confirms {

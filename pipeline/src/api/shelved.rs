@@ -5,17 +5,18 @@ use std::pin::pin;
 use castoff_ports::cinder::Volume;
 use castoff_ports::nova::{AttachOptions, Microversion};
 use castoff_ports::novadb::{
-    Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmSave, Instance,
+    Bdm, BdmByVolumeAndInstance, BdmCreate, BdmDestroy, BdmSave, GetInstance, Instance, VmState,
 };
 use castoff_ports::trace::Note;
-use castoff_ports::{AttachmentId, Failure, Refusal};
+use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, SimTime, VolumeId};
 
 use super::attach::{attach_update, attachment_create};
-use super::compute_api::{check_and_begin_detach, record_action_start};
+use super::compute_api::{check_and_begin_detach, check_instance_state, record_action_start};
 use super::reserve;
 use crate::compute::manager::wrap_instance_event;
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::intent::{self, Task};
 use crate::policy::VolumeApi;
 use crate::volume_api;
 
@@ -26,30 +27,131 @@ pub(super) async fn detach_volume(
     volume: &Volume,
 ) -> Result<(), NovaError> {
     cx.station("nova.compute.api.API._detach_volume_shelved_offloaded");
-    let (volume_id, uuid) = (volume.id.clone(), instance.uuid.clone());
-    let bdm = match cx.call(BdmByVolumeAndInstance { volume_id, instance: uuid }).await {
+    let (uuid, begun) = (&instance.uuid, cx.port.now());
+    intent::write(cx, Task::Detach, uuid, &volume.id).await?;
+    let request = cx.port.cx.request;
+    let bdm = match bdm_to_detach(cx, uuid, volume).await {
         Ok(bdm) => bdm,
-        Err(Failure::Refused(Refusal::NotFound { .. })) => {
-            let (volume, instance) = (volume.id.clone(), instance.uuid.clone());
-            return Err(NovaError::VolumeBDMNotFound { volume, instance });
+        Err(e) => {
+            intent::clear(cx, Task::Detach, uuid, &volume.id, request).await;
+            return Err(e);
         }
-        Err(e) => return Err(e.into()),
     };
     // nova bug 1808089: a volume of the attachments API is 'reserved', which begin refuses.
     let reserved = bdm.attachment_id.is_some() && cx.policy().volume_api == VolumeApi::Attachments;
     if !(reserved && cx.policy().offloaded_skips_begin) {
-        check_and_begin_detach(cx, volume, &instance.uuid).await?;
+        check_and_begin_detach(cx, volume, uuid).await?;
     }
-    record_action_start(cx, &instance.uuid, "detach_volume").await?;
-    let body = pin!(async {
-        if cx.policy().offload_confirms {
-            release_volume(cx, &bdm, instance).await?;
-            cx.port.note(Note::Notification("volume.detach"));
-            return Ok(cx.call(BdmDestroy { id: bdm.id }).await?);
+    record_action_start(cx, uuid, "detach_volume").await?;
+    let body = pin!(end_detach(cx, instance, &bdm, begun));
+    match wrap_instance_event(cx, uuid, "api_detach_volume", body).await {
+        // The intent stands: the reconciler ends it, before any host gets the server.
+        Err(NovaError::LeftToReconciler { .. }) => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => {
+            intent::clear(cx, Task::Detach, uuid, &volume.id, request).await;
+            Ok(())
         }
-        local_cleanup_bdm_volume(cx, &bdm, instance).await
-    });
-    wrap_instance_event(cx, &instance.uuid, "api_detach_volume", body).await
+    }
+}
+
+async fn bdm_to_detach(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &Volume,
+) -> Result<Bdm, NovaError> {
+    if cx.policy().detach_intent {
+        check_still_offloaded(cx, instance, &volume.id, "detach_volume").await?;
+    }
+    let (volume_id, uuid) = (volume.id.clone(), instance.clone());
+    match cx.call(BdmByVolumeAndInstance { volume_id, instance: uuid }).await {
+        Ok(bdm) => Ok(bdm),
+        Err(Failure::Refused(Refusal::NotFound { .. })) => {
+            let (volume, instance) = (volume.id.clone(), instance.clone());
+            Err(NovaError::VolumeBDMNotFound { volume, instance })
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn end_detach(
+    cx: &Context<'_>,
+    instance: &Instance,
+    bdm: &Bdm,
+    begun: SimTime,
+) -> Result<(), NovaError> {
+    if !cx.policy().offload_confirms {
+        return local_cleanup_bdm_volume(cx, bdm, instance).await;
+    }
+    let left = || NovaError::LeftToReconciler { volume: bdm.volume_id.clone() };
+    let is_old = || cx.policy().detach_intent && intent::is_old(cx, begun);
+    if is_old() {
+        return Err(reserve::given_up(&bdm.volume_id));
+    }
+    if let Err(e) = release_volume(cx, bdm, instance).await {
+        match released_all_the_same(cx, bdm).await {
+            Some(true) => cx.warning(format!("Detached all the same: failed to {e}")),
+            Some(false) => return Err(e),
+            None => return Err(left()),
+        }
+    }
+    if is_old() {
+        // The reconciler has taken it up, and the row may be a server's on a host by now.
+        return Err(left());
+    }
+    cx.port.note(Note::Notification("volume.detach"));
+    match cx.call(BdmDestroy { id: bdm.id }).await {
+        // The volume is detached: an error would be a lie.
+        Err(_) if cx.policy().detach_intent => Err(left()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether cinder has let go of what it was asked to, whatever it answered; none where nobody can tell.
+async fn released_all_the_same(cx: &Context<'_>, bdm: &Bdm) -> Option<bool> {
+    let id = bdm.attachment_id.as_ref().filter(|_| cx.policy().detach_intent);
+    let Some(id) = id else { return Some(false) };
+    match volume_api::attachment_get(cx, id).await {
+        Ok(_) => Some(false),
+        Err(NovaError::VolumeAttachmentNotFound { .. }) => Some(true),
+        Err(_) => None,
+    }
+}
+
+/// Whoever unshelves says so in the server's task_state before the host asks for intents. One that
+/// was written while nobody unshelved is met there; any other meets the unshelve here. Of two requests
+/// for one volume the one whose intent was written first goes on.
+pub(super) async fn check_still_offloaded(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+    method: &'static str,
+) -> Result<(), NovaError> {
+    let me = cx.port.cx.request;
+    let (detaches, attaches) = intent::both_of_volume(cx, instance, volume).await?;
+    let all = || detaches.iter().chain(&attaches);
+    let mine = all().find(|i| i.request == me).map(|i| (i.since, me));
+    if let Some(first) = all().find(|i| mine.is_none_or(|mine| (i.since, i.request) < mine)) {
+        let reason = format!("{} is about to {} it", first.request, first.task.verb());
+        return Err(NovaError::InvalidVolume { volume: volume.clone(), reason });
+    }
+    let server = match cx.call(GetInstance { uuid: instance.clone() }).await {
+        Err(Failure::Refused(Refusal::NotFound { .. })) => {
+            return Err(NovaError::InstanceNotFound { instance: instance.clone() });
+        }
+        other => other?,
+    };
+    check_instance_state(cx, &server, method)?;
+    if server.vm_state == VmState::ShelvedOffloaded {
+        return Ok(());
+    }
+    Err(NovaError::InstanceInvalidState {
+        instance: instance.clone(),
+        attr: "vm_state",
+        state: server.vm_state.as_str().to_owned(),
+        needed: VmState::ShelvedOffloaded.as_str(),
+        method,
+    })
 }
 
 /// `_local_cleanup_bdm_volumes`: every error is logged, and the BDM is destroyed all the same.

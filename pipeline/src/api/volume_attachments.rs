@@ -233,6 +233,7 @@ fn not_found_only(e: &NovaError) -> Option<u16> {
 
 fn detach_status(e: &NovaError) -> Option<u16> {
     match e {
+        NovaError::InstanceNotFound { .. } => Some(404),
         NovaError::InvalidVolume { .. } | NovaError::InvalidInput { .. } => Some(400),
         NovaError::Forbidden { .. } => Some(403),
         NovaError::InstanceIsLocked { .. } | NovaError::ServiceUnavailable { .. } => Some(409),
@@ -243,7 +244,7 @@ fn detach_status(e: &NovaError) -> Option<u16> {
 
 fn attach_status(e: &NovaError) -> Option<u16> {
     match e {
-        NovaError::VolumeNotFound { .. } => Some(404),
+        NovaError::InstanceNotFound { .. } | NovaError::VolumeNotFound { .. } => Some(404),
         NovaError::InvalidVolume { .. }
         | NovaError::InvalidInput { .. }
         | NovaError::MultiattachNotSupportedOldMicroversion { .. }

@@ -8,13 +8,14 @@
 use std::pin::pin;
 
 use castoff_ports::InstanceId;
-use castoff_ports::novadb::Bdm;
+use castoff_ports::novadb::{Bdm, GetInstance};
 
 use super::block_device::convert_volume;
 use super::block_device_attach;
 use super::fence::Working;
 use super::journal;
 use super::manager::{synchronized, wrap_instance_event, wrap_instance_fault};
+use super::pause::check_not_saved;
 use super::settle::{self, Settled};
 use crate::context::Context;
 use crate::error::NovaError;
@@ -30,6 +31,12 @@ pub(super) async fn attach_volume(
     let body = pin!(async {
         if !intent::stands(cx, Task::Attach, instance, &volume).await? {
             cx.warning(format!("Dropping a late or repeated attach of volume {volume}"));
+            return Ok(());
+        }
+        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+        if server.host.as_ref() != Some(&cx.conf().host) {
+            // The intent stands: whoever has the server now, or gets it, settles the attach.
+            cx.warning(format!("Server {instance} has left before volume {volume} was attached"));
             return Ok(());
         }
         let body = pin!(attach_or_settle(cx, instance, bdm));
@@ -48,7 +55,11 @@ async fn attach_or_settle(
 ) -> Result<(), NovaError> {
     let device = convert_volume(bdm);
     let volume = &device.bdm.volume_id;
-    let Err(e) = block_device_attach::attach(cx, &device, instance, true).await else {
+    let attached = async {
+        check_not_saved(cx, instance, "attach_volume").await?;
+        block_device_attach::attach(cx, &device, instance, true).await
+    };
+    let Err(e) = attached.await else {
         journal::forget(cx, Task::Attach, instance, volume).await;
         return Ok(());
     };

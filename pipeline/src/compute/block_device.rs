@@ -12,6 +12,7 @@ use castoff_ports::runtime::LockScope;
 use castoff_ports::trace::Note;
 use castoff_ports::{AttachmentId, InstanceId, VolumeId};
 
+use super::pause::check_not_saved;
 use super::{journal, rollback};
 use crate::brick::BrickError;
 use crate::context::Context;
@@ -75,6 +76,13 @@ impl DriverVolumeBlockDevice {
 
         let reached = journal::still_reached(cx, &self.bdm, reached).await?;
         cx.port.note(Note::Step(2, "driver_detach"));
+        if reached < JournalStep::Released
+            && let Err(e) = check_not_saved(cx, instance, "detach_volume").await
+        {
+            // Where nobody can tell the reconciler looks again.
+            let NovaError::InstanceInvalidState { .. } = e else { return Err(e) };
+            return rollback::if_config_keeps_it(cx, &self.bdm, instance, e).await;
+        }
         self.driver_detach(cx, instance, reached).await?;
 
         // The row decides, not what the message said: a volume leaves the way it came.

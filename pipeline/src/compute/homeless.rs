@@ -1,22 +1,29 @@
 //! Servers that no host has: what nova-api was doing with them, and has left.
 //!
-//! Whichever nova-compute is first takes back an unshelve that got lost, settles attaches and ends
-//! deletes.
+//! Whichever nova-compute is first takes back an unshelve that got lost, settles attaches and
+//! detaches, and ends deletes.
 
 use std::pin::pin;
 
-use castoff_ports::InstanceId;
-use castoff_ports::novadb::{BdmsByInstance, GetInstance, Instance, InstanceDestroy};
+use castoff_ports::cinder::VolumeStatus;
+use castoff_ports::novadb::{
+    Bdm, BdmDestroy, BdmsByInstance, GetInstance, Instance, InstanceDestroy,
+};
+use castoff_ports::trace::Note;
+use castoff_ports::{InstanceId, VolumeId};
 
 use super::manager::synchronized;
 use super::settle::{self, Settled};
 use super::stale::delete_unnamed;
-use super::tell::tell_of;
-use super::{delete, shelve};
+use super::tell::{is_begun, tell_if_begun, tell_of};
+use super::{delete, offload, shelve};
 use crate::context::Context;
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
-use crate::volume_api;
+use crate::{roll, volume_api};
+
+/// The event of a detach that is nova-api's alone.
+const API_EVENT: &str = "api_detach_volume";
 
 /// One such server.
 pub(super) async fn reconcile(cx: &Context<'_>, server: &Instance) -> Result<(), NovaError> {
@@ -29,10 +36,12 @@ pub(super) async fn reconcile(cx: &Context<'_>, server: &Instance) -> Result<(),
         (true, false, true) => return synchronized(cx, uuid, pin!(end_delete(cx, uuid))).await,
         (true, false, false) | (false, _, _) => {}
     }
-    let (_, mut attaches) = intent::all(cx, uuid).await?;
-    attaches.retain(|i| intent::is_old(cx, i.since));
-    for attach in attaches {
-        settle_attach(cx, uuid, attach).await?;
+    let (detaches, attaches) = intent::all(cx, uuid).await?;
+    for intent in detaches.iter().chain(&attaches).filter(|i| intent::is_old(cx, i.since)) {
+        let settled = synchronized(cx, uuid, pin!(settle_if_homeless(cx, uuid, intent))).await;
+        if let Err(e) = settled {
+            cx.warning(format!("Volume {} is not reconciled: failed to {e}", intent.volume));
+        }
     }
     Ok(())
 }
@@ -50,57 +59,115 @@ async fn end_delete(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaE
     Ok(cx.call(InstanceDestroy { uuid: instance.clone() }).await?)
 }
 
-/// Attaches that nova-api could not bring to an end, before the server gets a host: it would have
-/// volumes then whose attach is still to be taken back. The caller holds the server's lock.
+/// Attaches and detaches that nova-api could not bring to an end, before the server gets a host: it would have
+/// volumes then whose attach is still to be taken back, or lose one whose detach is still to come. The caller
+/// holds the server's lock.
 ///
 /// # Errors
 /// When one is under way, or cannot be settled now.
-pub(super) async fn settle_attaches(
-    cx: &Context<'_>,
-    instance: &InstanceId,
-) -> Result<(), NovaError> {
+pub(super) async fn settle_all(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
     // Nobody would ever take up what stands there without a reconciler.
     if cx.policy().reconcile_period_s.is_none() {
         return Ok(());
     }
-    let (_, attaches) = intent::all(cx, instance).await?;
-    for attach in attaches {
-        if !intent::is_old(cx, attach.since) {
-            let reason = format!("{} is attaching it", attach.request);
-            return Err(NovaError::InvalidVolume { volume: attach.volume, reason });
-        }
-        let port = cx.in_the_name_of(attach.request);
-        settle_standing(&Context::new(cx.process, &port), instance, &attach).await?;
+    let (detaches, attaches) = intent::all(cx, instance).await?;
+    let all = || detaches.iter().chain(&attaches);
+    if let Some(young) = all().find(|i| !intent::is_old(cx, i.since)) {
+        let reason = format!("{} is about to {} it", young.request, young.task.verb());
+        return Err(NovaError::InvalidVolume { volume: young.volume.clone(), reason });
+    }
+    for intent in all() {
+        settle_standing(cx, instance, intent).await?;
     }
     Ok(())
 }
 
-async fn settle_attach(
+async fn settle_if_homeless(
     cx: &Context<'_>,
     instance: &InstanceId,
-    attach: Intent,
+    intent: &Intent,
 ) -> Result<(), NovaError> {
-    let port = cx.in_the_name_of(attach.request);
-    let cx = &Context::new(cx.process, &port);
-    let volume = &attach.volume;
-    let body = pin!(async {
-        // A host may have the server by now, whose reconciler sees to it.
-        let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
-        if server.host.is_some() || !intent::stands(cx, Task::Attach, instance, volume).await? {
-            return Ok(());
-        }
-        settle_standing(cx, instance, &attach).await
-    });
-    synchronized(cx, instance, body).await
+    // A host may have the server by now, whose reconciler sees to it; a delete ends everything.
+    let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+    if server.host.is_some() || delete::is_unfinished(&server) {
+        return Ok(());
+    }
+    let (detaches, attaches) = intent::both_of_volume(cx, instance, &intent.volume).await?;
+    let all = || detaches.iter().chain(&attaches);
+    let stands = all().any(|i| i.task == intent.task && i.request == intent.request);
+    // The row and the attachment may be another request's, which is at work.
+    if !stands || all().any(|i| !intent::is_old(cx, i.since)) {
+        return Ok(());
+    }
+    settle_standing(cx, instance, intent).await
 }
 
 async fn settle_standing(
     cx: &Context<'_>,
     instance: &InstanceId,
-    attach: &Intent,
+    intent: &Intent,
 ) -> Result<(), NovaError> {
-    let settled = settle::settle_offloaded(cx, instance, &attach.volume).await?;
-    let ok = settled == Settled::Attached;
-    tell_of(cx, instance, "attach_volume", "api_attach_volume", ok).await;
+    let port = cx.in_the_name_of(intent.request);
+    let cx = &Context::new(cx.process, &port);
+    match intent.task {
+        Task::Detach => settle_detach(cx, instance, &intent.volume).await,
+        Task::Attach => {
+            let settled = settle::settle_offloaded(cx, instance, &intent.volume).await?;
+            let ok = settled == Settled::Attached;
+            tell_of(cx, instance, "attach_volume", "api_attach_volume", ok).await;
+            Ok(())
+        }
+    }
+}
+
+/// A detach has come so far as cinder has: what it has let go of goes, and what it has not stays, under
+/// another attachment, so that a DELETE that is still on its way finds nothing.
+async fn settle_detach(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    volume: &VolumeId,
+) -> Result<(), NovaError> {
+    let bdm = settle::bdm_of(cx, instance, volume).await?;
+    let detached = match bdm {
+        None => true,
+        Some(bdm) => is_begun(cx, instance).await? && settle_begun(cx, instance, &bdm).await?,
+    };
+    if tell_if_begun(cx, instance, API_EVENT, detached).await {
+        intent::clear(cx, Task::Detach, instance, volume, cx.port.cx.request).await;
+    }
     Ok(())
+}
+
+/// Whether it is detached.
+async fn settle_begun(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+) -> Result<bool, NovaError> {
+    let volume = &bdm.volume_id;
+    if bdm.attachment_id.is_none() || offload::attachment_of(cx, bdm).await?.is_some() {
+        let status = volume_api::get(cx, volume, 0).await?.status;
+        if status == VolumeStatus::Detaching {
+            roll::roll_detaching(cx, volume).await?;
+        }
+        // In any other state cinder reserves nothing, and nobody gets the volume before an
+        // administrator has helped.
+        if bdm.attachment_id.is_some()
+            && matches!(status, VolumeStatus::Reserved | VolumeStatus::InUse)
+        {
+            offload::renew(cx, instance, bdm).await?;
+        }
+        return Ok(false);
+    }
+    if bdm.delete_on_termination
+        && let Err(e) = volume_api::delete(cx, volume).await
+    {
+        cx.warning(format!("Volume {volume} is not deleted: failed to {e}"));
+    }
+    if cx.process.notify_once(bdm.id) {
+        cx.port.note(Note::Notification("volume.detach"));
+    }
+    cx.call(BdmDestroy { id: bdm.id }).await?;
+    cx.process.forget_notified(bdm.id);
+    Ok(true)
 }

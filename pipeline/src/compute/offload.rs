@@ -20,6 +20,7 @@ use super::shelve::save_expecting;
 use super::stale::delete_unnamed;
 use crate::context::Context;
 use crate::error::NovaError;
+use crate::intent;
 use crate::policy::MultiattachUsers;
 use crate::virt::driver::Destroy;
 use crate::{virt, volume_api};
@@ -31,6 +32,9 @@ pub(super) async fn offload(
     clean_shutdown: bool,
     task_states: &[&str],
 ) -> Result<(), NovaError> {
+    // Looked for before the rows: who destroys a row does so before its intent goes.
+    let (detaches, attaches) = intent::all(cx, instance).await?;
+    let under_way = |b: &Bdm| detaches.iter().chain(&attaches).any(|i| i.volume == b.volume_id);
     let bdms = cx.call(BdmsByInstance { instance: instance.clone() }).await?;
     virt::driver::power_off(cx, instance, clean_shutdown).await?;
     let shared = match cx.policy().multiattach_users {
@@ -40,6 +44,11 @@ pub(super) async fn offload(
     let body = pin!(async {
         let rows = leave_host(cx, instance, &bdms).await?;
         for (bdm, row) in bdms.iter().zip(rows) {
+            // What cinder has nothing of is for an attach to bring or to take back, or is detached
+            // but for its row.
+            if row.is_none() && under_way(bdm) {
+                continue;
+            }
             reserve(cx, instance, bdm, row).await?;
         }
         Ok(())
@@ -120,8 +129,7 @@ async fn connection(
     Ok(ConnectionInfo { serial: Some(bdm.volume_id.clone()), multiattach, ..exported.clone() })
 }
 
-/// A new attachment that holds the volume for the server, then the old one goes with its export.
-/// Whatever an earlier attempt has left goes too.
+/// An attachment that holds the volume for the server, without its export. Whatever an earlier attempt has left goes too.
 async fn reserve(
     cx: &Context<'_>,
     instance: &InstanceId,
@@ -135,10 +143,19 @@ async fn reserve(
         if let (Some(AttachStatus::Attaching), Some(id)) = (status, &bdm.attachment_id) {
             volume_api::attachment_complete(cx, id).await?;
         }
-        // The other way round the volume would be free for a moment.
-        let new = volume_api::attachment_create(cx, volume_id, instance).await?.id;
-        let update = BdmUpdate { attachment_id: Some(new), ..BdmUpdate::default() };
-        cx.call(BdmSave { id: bdm.id, update }).await?;
+        return renew(cx, instance, bdm).await;
     }
     delete_unnamed(cx, instance, volume_id, None).await
+}
+
+/// A new attachment for the old one. The other way round the volume would be free for a moment.
+pub(super) async fn renew(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    bdm: &Bdm,
+) -> Result<(), NovaError> {
+    let new = volume_api::attachment_create(cx, &bdm.volume_id, instance).await?.id;
+    let update = BdmUpdate { attachment_id: Some(new), ..BdmUpdate::default() };
+    cx.call(BdmSave { id: bdm.id, update }).await?;
+    delete_unnamed(cx, instance, &bdm.volume_id, None).await
 }

@@ -6,7 +6,7 @@
 use std::pin::pin;
 
 use castoff_ports::libvirt::{Create, GetInfo, ManagedSave, PowerState, Resume, Suspend, error};
-use castoff_ports::novadb::{InstanceUpdate, VmState};
+use castoff_ports::novadb::{GetInstance, InstanceUpdate, VmState};
 use castoff_ports::{Failure, InstanceId, Refusal};
 
 use super::delete::save;
@@ -183,6 +183,34 @@ async fn changed(cx: &Context<'_>, instance: &InstanceId, change: Change) -> Res
         ..InstanceUpdate::vm_state(vm_state)
     };
     save_expecting(cx, instance, update, &[change.task_state()]).await
+}
+
+/// Refuses a server whose guest's memory is saved: it comes back with the disks that it had.
+pub(super) async fn check_not_saved(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    method: &'static str,
+) -> Result<(), NovaError> {
+    if !cx.policy().saved_guest_kept {
+        return Ok(());
+    }
+    let server = cx.call(GetInstance { uuid: instance.clone() }).await?;
+    let changes = server.task_state.as_deref().and_then(Change::of_task);
+    let (attr, state) = match (server.vm_state, changes) {
+        (VmState::Suspended, _) => ("vm_state", VmState::Suspended.as_str()),
+        // The row is written last.
+        (_, Some(Change::Suspend)) if power(cx, instance).await? == PowerState::Shutdown => {
+            ("task_state", Change::Suspend.task_state())
+        }
+        _ => return Ok(()),
+    };
+    Err(NovaError::InstanceInvalidState {
+        instance: instance.clone(),
+        attr,
+        state: state.to_owned(),
+        needed: "a guest whose memory is not saved",
+        method,
+    })
 }
 
 /// Another task may have taken over: this one's end is no news then.

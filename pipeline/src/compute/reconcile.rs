@@ -9,19 +9,22 @@ use std::pin::pin;
 
 use castoff_ports::cinder::{Volume, VolumeStatus};
 use castoff_ports::journal::{JournalEntry, JournalStep};
-use castoff_ports::novadb::{Bdm, BdmsByInstance, BdmsByVolume, Instance, InstancesByProject};
+use castoff_ports::novadb::{
+    Bdm, BdmsByInstance, BdmsByVolume, GetInstance, Instance, InstancesByProject,
+};
 use castoff_ports::{InstanceId, Port, RequestId, VolumeId};
 
 use super::block_device::confirm_disconnect;
 use super::init_host::admin_context;
 use super::manager::{do_detach_volume, synchronized};
+use super::pause::check_not_saved;
 use super::settle::{self, Settled};
-use super::tell::{tell, tell_if_begun, tell_of};
-use super::{fence, homeless, journal, rollback, tasks};
+use super::tell::{EVENT, tell, tell_if_begun, tell_of};
+use super::{delete, fence, homeless, journal, rollback, shelve, tasks};
 use crate::context::{Context, NovaProcess};
 use crate::error::NovaError;
 use crate::intent::{self, Intent, Task};
-use crate::{virt, volume_api};
+use crate::{roll, virt, volume_api};
 
 /// One pass over this host's servers. Its errors are logged: the next pass looks again.
 pub async fn reconcile(process: &NovaProcess, port: &Port) {
@@ -240,7 +243,7 @@ impl Pass<'_> {
                 && status == VolumeStatus::Detaching
                 && !self.another_detaches(instance, volume).await?
             {
-                return volume_api::roll_detaching(self.cx, volume).await;
+                return roll::roll_detaching(self.cx, volume).await;
             }
             return Ok(());
         };
@@ -250,7 +253,8 @@ impl Pass<'_> {
         // os-begin_detaching never came, or was undone: of that its user may not have been told.
         for intent in intents.iter().filter(|i| intent::is_old(self.cx, i.since)) {
             let port = self.cx.in_the_name_of(intent.request);
-            if tell_if_begun(&Context::new(self.cx.process, &port), instance).await {
+            let cx = &Context::new(self.cx.process, &port);
+            if tell_if_begun(cx, instance, EVENT, false).await {
                 intent::clear(self.cx, Task::Detach, instance, volume, intent.request).await;
             }
         }
@@ -342,6 +346,18 @@ impl Pass<'_> {
         entry: &JournalEntry,
         status: VolumeStatus,
     ) -> Result<(), NovaError> {
+        let server = self.cx.call(GetInstance { uuid: instance.clone() }).await?;
+        if server.host.as_ref() != Some(&self.cx.conf().host) {
+            // It has left the host, with the volume: nobody let go of anything.
+            journal::remove(self.cx, &bdm.volume_id, instance).await;
+            return Ok(());
+        }
+        // Whoever takes it from the host takes the volume along, unless cinder calls that detaching.
+        let leaves = shelve::is_unfinished(&server) || delete::is_unfinished(&server);
+        if leaves && status != VolumeStatus::Detaching {
+            return Ok(());
+        }
+        check_not_saved(self.cx, instance, "detach_volume").await?;
         let port = self.cx.in_the_name_of(entry.request);
         let cx = &Context::new(self.cx.process, &port);
         cx.warning(format!("The guest let go of volume {} late", bdm.volume_id));

@@ -14,7 +14,7 @@ use castoff_ports::novadb::Bdm;
 use super::journal;
 use crate::context::Context;
 use crate::error::NovaError;
-use crate::{virt, volume_api};
+use crate::{roll, virt};
 
 /// Rolls back and raises `error`; returns where the guest has let go after all.
 pub(super) async fn if_guest_keeps_it(
@@ -42,6 +42,21 @@ pub(super) async fn if_guest_keeps_it(
     Err(error)
 }
 
+/// Rolls back where the guest's memory is saved, with the disk, and raises `error`. Where the config
+/// has lost the disk an unplug was under way: it goes on when the guest is back.
+pub(super) async fn if_config_keeps_it(
+    cx: &Context<'_>,
+    bdm: &Bdm,
+    instance: &InstanceId,
+    error: NovaError,
+) -> Result<(), NovaError> {
+    if let Some(disk) = virt::driver::disk_of(cx, bdm, instance).await? {
+        journal::write(cx, bdm, JournalStep::GivenUp).await?;
+        give_back(cx, bdm, instance, disk).await?;
+    }
+    Err(error)
+}
+
 /// The guest's config, then cinder's status. The intent stands until the user has been told.
 pub(super) async fn give_back(
     cx: &Context<'_>,
@@ -50,6 +65,6 @@ pub(super) async fn give_back(
     disk: GuestDisk,
 ) -> Result<(), NovaError> {
     virt::driver::restore_config(cx, instance, disk).await?;
-    volume_api::roll_detaching(cx, &bdm.volume_id).await?;
+    roll::roll_detaching(cx, &bdm.volume_id).await?;
     journal::write(cx, bdm, JournalStep::RolledBack).await
 }

@@ -16,6 +16,7 @@ use castoff_ports::{AttachmentId, Failure, InstanceId, Refusal, VolumeId};
 use super::block_device::{confirm_disconnect, guard_connection};
 use super::manager::do_detach_volume;
 use super::offload::attachment_of;
+use super::pause::check_not_saved;
 use super::stale::unnamed_attachments;
 use super::{journal, multiattach};
 use crate::context::Context;
@@ -97,6 +98,10 @@ async fn settle_row(
         return Ok(Settled::Attached);
     }
     let disk = virt::driver::disk_of(cx, bdm, instance).await?;
+    // What was never connected no guest has.
+    if disk.is_none() && entry.is_some() {
+        check_not_saved(cx, instance, "attach_volume").await?;
+    }
     match (disk, &bdm.attachment_id) {
         (Some(disk), Some(attachment)) => {
             finish(cx, instance, bdm, attachment, entry, disk, attached).await

@@ -218,7 +218,7 @@ async fn active(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError
 /// The server is this host's from the first write on: whoever finds it `spawning` here and nobody
 /// at it knows what to do.
 async fn unshelve_for_certain(cx: &Context<'_>, instance: &InstanceId) -> Result<(), NovaError> {
-    if let Err(e) = homeless::settle_attaches(cx, instance).await {
+    if let Err(e) = homeless::settle_all(cx, instance).await {
         if let Err(again) = give_up_unshelve(cx, instance).await {
             cx.warning(format!("Server {instance} stays unshelving for now: failed to {again}"));
         }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::NovaError;
 
 /// The event by which a user learns of the end.
-const EVENT: &str = "compute_detach_volume";
+pub(super) const EVENT: &str = "compute_detach_volume";
 
 /// Writes into the request's action how it ended. One that shows an error keeps it: nova has no way
 /// to take it back.
@@ -17,12 +17,22 @@ pub(super) async fn tell(cx: &Context<'_>, instance: &InstanceId, ok: bool) -> b
     tell_of(cx, instance, "detach_volume", EVENT, ok).await
 }
 
-/// The detach of this request was undone: it is told so, if it came as far as an action. One that did
-/// not was refused by nova-api.
+/// As [`tell`], if the request came as far as an action. One that did not was refused by nova-api.
 ///
 /// False when it could not be written.
-pub(super) async fn tell_if_begun(cx: &Context<'_>, instance: &InstanceId) -> bool {
-    recorded(cx, "detach_volume", try_tell(cx, instance, None, EVENT, false).await)
+pub(super) async fn tell_if_begun(
+    cx: &Context<'_>,
+    instance: &InstanceId,
+    event: &str,
+    ok: bool,
+) -> bool {
+    recorded(cx, "detach_volume", try_tell(cx, instance, None, event, ok).await)
+}
+
+/// Whether the request has an action: nova-api writes it before it asks cinder to let go.
+pub(super) async fn is_begun(cx: &Context<'_>, instance: &InstanceId) -> Result<bool, NovaError> {
+    let actions = cx.call(ActionsByInstance { instance: instance.clone() }).await?;
+    Ok(actions.iter().any(|a| a.request_id == cx.port.cx.request))
 }
 
 fn recorded(cx: &Context<'_>, action: &str, told: Result<(), NovaError>) -> bool {

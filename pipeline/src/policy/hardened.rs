@@ -27,6 +27,7 @@ pub fn policy() -> Policy {
         detaches_lost_volumes: true,
         shelve_resumes: true,
         power_resumes: true,
+        saved_guest_kept: true,
         delete_confirms: true,
         offload_confirms: true,
         reboot_disconnects: false,

@@ -75,6 +75,7 @@ pub fn policy() -> Policy {
         detaches_lost_volumes: false,
         shelve_resumes: false,
         power_resumes: false,
+        saved_guest_kept: false,
         delete_confirms: false,
         offload_confirms: false,
         fixes: Fixes::ALL,

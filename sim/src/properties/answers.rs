@@ -24,11 +24,12 @@ pub(super) fn judge(
             None => return,
         },
     };
-    if status >= 500 {
+    if status >= 500 && !checker.history.actions.contains(&request) {
         let text =
             format!("{request} was answered {status}, and nothing that nova-api needs is down");
         checker.history.errors.push((request, text));
     }
+    checker.history.actions.retain(|r| *r != request);
     let Some(i) = checker.watched.iter().position(|w| w.request == request) else { return };
     let (w, progress) = (&checker.watched[i], &checker.progress[i]);
     let wrong = match status {
@@ -39,7 +40,7 @@ pub(super) fn judge(
         401 | 403 | 500.. => None,
         _ => Some("which the table does not have"),
     };
-    let shelved = instance(world, w).is_some_and(|s| s.vm_state == VmState::ShelvedOffloaded);
+    let shelved = progress.found == Some(VmState::ShelvedOffloaded);
     let wrong = wrong.filter(|_| !(status == 202 && shelved));
     let changed = matches!(status, 401 | 403 | 404 | 409) && progress.changed;
     let volume = w.volume.clone();
@@ -67,6 +68,8 @@ pub(super) fn begins(checker: &mut Checker, world: &World, cause: Cause) {
         return;
     }
     if cause.operation == "novadb::InstanceSave" {
+        // A server's own action: where two meet nova answers 500, and no table of a detach has it.
+        checker.history.actions.push(cause.request);
         for (w, progress) in checker.watched.iter().zip(&mut checker.progress) {
             match is_locked(world, w) {
                 true => progress.ever_locked |= progress.locked.is_some(),
@@ -79,6 +82,7 @@ pub(super) fn begins(checker: &mut Checker, world: &World, cause: Cause) {
         let locked = is_locked(world, &checker.watched[i]);
         checker.progress[i].locked = Some(locked);
         checker.progress[i].ever_locked = locked;
+        checker.progress[i].found = instance(world, &checker.watched[i]).map(|s| s.vm_state);
     }
 }
 
@@ -101,7 +105,10 @@ pub(super) fn begins_rightly(
     let wrong = match state {
         _ if root => "which is the root disk",
         _ if locked => "whose server is locked",
-        Some(VmState::Suspended | VmState::Rescued) => "whose server is suspended or rescued",
+        // One that became so since nova-api looked is nova-compute's to refuse.
+        Some(VmState::Suspended | VmState::Rescued) if checker.progress[i].found == state => {
+            "whose server is suspended or rescued"
+        }
         _ => return,
     };
     checker.broken("S19", now, format!("{request} began to detach volume {volume}, {wrong}"));

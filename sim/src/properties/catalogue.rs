@@ -123,13 +123,13 @@ pub const CATALOGUE: &[Property] = &[
         "no administrator has written the status; that one detach owns detaching is judged with S12"),
     property!("S12" Safety "DetachExclusion" [Pipeline, NovaApi]
         "no other worker of the server or the volume acts between two acts of a detach, and no second detach begins while the worker of the first is queued or at work and has not rolled its own back";
-        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM, its attachment, a multiattach volume of which another has an attachment and this one none any more"),
+        "acts are changes of guest, host, cinder or BDM; detaches of different volumes need not exclude each other, nor need what is another server's own: its guest, its BDM, its attachment, a multiattach volume of which this one has no attachment any more"),
     property!("S13" Safety "RollOwn" [Pipeline]
         "roll_detaching changes a status only that the same request has set";
         "nothing"),
     property!("S14" Safety "RollbackMeansIntact" [Pipeline]
         "when a detach is rolled back to in-use, the guest's live disk and persistent config, the host's disk, the export, the attachment and the BDM are all there and work";
-        "no administrator has written the status; a guest that lets go once os-roll_detaching is under way is L4's; both generations break it by design when the failure comes after the unplug, or after the persistent config has changed"),
+        "no administrator has written the status, and the server is not being shelved or deleted; a guest that lets go once os-roll_detaching is under way is L4's; both generations break it by design when the failure comes after the unplug, or after the persistent config has changed"),
     property!("S15" Safety "NoFalseSuccess" [Pipeline]
         "when a detach is called a success, the disk is gone from the live and the persistent domain";
         "success is the action event's, or that the volume is available"),
@@ -144,7 +144,7 @@ pub const CATALOGUE: &[Property] = &[
         "users of the host are BDMs with a connection_info whose guest has the disk or that cinder has an attachment of; who leaves is known of a detach and of who has the server's lock, of others the last one may be it; users of the export cinder's attached rows; that the last one does disconnect is S08's"),
     property!("S19" Safety "ApiContract" [NovaApi]
         "nova-api answers as the table of a detach says: 202 only with a detach begun and its task queued or written down, 400, 404 and 409 only for their reasons, 5xx only while something that it needs is down, which a service that answers 403 is not; nothing begins to detach a root disk, or from a suspended, rescued or locked server";
-        "reasons are looked for in the world as it is when the answer arrives; of a detach that begins a lock counts that was there from before nova-api looked until it asks cinder, of a 409 one that was there at any time meanwhile, and none to an administrator"),
+        "of other requests than a detach 5xx alone is judged, and not of those that change a server; reasons are looked for in the world as it is when the answer arrives; of a detach that begins a lock counts that was there from before nova-api looked until it asks cinder, of a 409 one that was there at any time meanwhile, and none to an administrator"),
     property!("S20" Safety "Authz" [NovaApi, Cinder]
         "a request that is refused with 401, 403, 404 or 409 has changed nothing, no detach begins for another project's user, and an attachment that nova uses is deleted by nova alone, with a service token where cinder knows them";
         "cinder of ocata knows none"),
@@ -162,7 +162,7 @@ pub const CATALOGUE: &[Property] = &[
         "nothing"),
     property!("S26" Safety "Notify" [Pipeline]
         "one volume.detach notification goes out for each success, after cinder's final state and before its worker destroys the BDM, and a fault or an action Error is recorded exactly for failures";
-        "the notification driver swallows its errors; a nova-compute that takes up a dead one's detach may send a second one, as none can tell whether the first was sent; a reboot may destroy as dangling the BDM of a volume that cinder has let go of"),
+        "the notification driver swallows its errors; a nova-compute that takes up a dead one's detach, or nova-api's of a server without a host, may send a second one, as none can tell whether the first was sent; a reboot may destroy as dangling the BDM of a volume that cinder has let go of"),
     property!("S27" Safety "MonotoneDevices" [Pipeline, Host]
         "a disk leaves a guest only when it was asked for since it was plugged, and what a detach began before a host disk appeared never removes it";
         "a disk that cinder's announcement made is nobody's making"),

@@ -119,6 +119,13 @@ fn roll_own(checker: &mut Checker, now: SimTime, volume: &VolumeId) {
     }
 }
 
+/// A server that is shelved or deleted has nothing whole on its host until it is gone.
+fn is_leaving(world: &World, instance: &InstanceId) -> bool {
+    let server = world.novadb.instances().iter().find(|s| s.uuid == *instance);
+    let task = server.and_then(|s| s.task_state.as_deref());
+    matches!(task, Some("shelving" | "shelving_offloading" | "deleting"))
+}
+
 /// S14.
 fn rollback_means_intact(checker: &mut Checker, world: &World, now: SimTime, volume: &VolumeId) {
     if !is_roll(checker) || checker.history.is_admins(volume) {
@@ -131,6 +138,9 @@ fn rollback_means_intact(checker: &mut Checker, world: &World, now: SimTime, vol
     }) else {
         return;
     };
+    if is_leaving(world, &instance) {
+        return;
+    }
     let mut lost = missing(world, volume, &instance);
     let roll = checker.cause.map(|c| (c.request, c.operation));
     let history = &checker.history;

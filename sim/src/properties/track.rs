@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use castoff_model::locks::{LockKind, Owner};
+use castoff_ports::novadb::VmState;
 use castoff_ports::{DeviceName, InstanceId, Iqn, Process, RequestId, SimTime, VolumeId};
 use castoff_scenarios::{End, Standing};
 
 /// How far a watched detach is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
+    /// The state of its server when nova-api began with it.
+    pub(super) found: Option<VmState>,
     /// Whether its server has been locked ever since nova-api began with it.
     pub(super) locked: Option<bool>,
     /// Whether it was at any time since then.
@@ -110,6 +113,8 @@ pub(super) struct History {
     pub(super) dead: Vec<(Process, u32)>,
     /// Answers of 5xx that nothing explains yet.
     pub(super) errors: Vec<(RequestId, String)>,
+    /// Requests that write to a server's own row: no attach or detach.
+    pub(super) actions: Vec<RequestId>,
     pub(super) retry: Option<Retry>,
     /// When a part of the network was down, from and until.
     pub(super) disturbed: Vec<(SimTime, SimTime)>,

@@ -160,10 +160,9 @@ fn detach_exclusion(checker: &mut Checker, world: &World, now: SimTime, fact: &F
     // What belongs to another server, its guest, BDM or attachment, is no part of this detach; nor is
     // a multiattach volume that it has left to another.
     let left = |w: &super::Watched| {
-        let rows = || world.cinder.live_attachments().filter(|a| a.volume_id == w.volume);
+        let mut rows = world.cinder.live_attachments();
         world.cinder.volume(&w.volume).is_some_and(|v| v.multiattach)
-            && rows().next().is_some()
-            && rows().all(|a| a.instance != w.instance)
+            && !rows.any(|a| a.volume_id == w.volume && a.instance == w.instance)
     };
     let touches = |w: &super::Watched| match fact.instance() {
         Some(instance) => *instance == w.instance,
@@ -217,8 +216,10 @@ fn notified(checker: &mut Checker, world: &World, now: SimTime, request: Request
     let early = world.cinder.volume(&w.volume).is_some_and(|v| v.status == VolumeStatus::Detaching);
     let late = checker.progress[i].destroyed;
     checker.progress[i].notified += 1;
-    // Between a notification and the note of it a process can die: nobody can tell then.
-    let taken_up = checker.history.dead.iter().any(|(p, _)| *p == Process::NovaCompute);
+    // Between a notification and the note of it a process can die: nobody can tell then. Nor can
+    // nova-compute of what nova-api has come to.
+    let api_s = world.novadb.instances().iter().any(|s| s.uuid == w.instance && s.host.is_none());
+    let taken_up = api_s || checker.history.dead.iter().any(|(p, _)| *p == Process::NovaCompute);
     let twice = checker.progress[i].notified > 1 && !taken_up;
     let wrong = [
         (early, "while cinder still calls the volume detaching"),
