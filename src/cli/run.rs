@@ -23,7 +23,7 @@ use super::{BindingArg, Exit, Problem, RunArgs, select, table};
 /// Seeds of the standard campaign.
 const DIRECT_SEEDS: std::ops::Range<u64> = 0..1000;
 const EXHAUSTIVE_SEEDS: std::ops::Range<u64> = 0..1;
-const NETWORK_SEEDS: std::ops::Range<u64> = 0..5;
+const NETWORK_SEEDS: std::ops::Range<u64> = 0..3;
 
 /// Runs the campaign that the arguments ask for.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Problem> {

@@ -23,7 +23,7 @@ pub(super) struct RunArgs {
     /// How everything else behaves [default: each policy's own]
     #[arg(long, value_name = "NAME")]
     pub(super) release: Option<String>,
-    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..5 on network]
+    /// Seeds, the last one excluded [default: 0..1000 on direct, 0..3 on network]
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     pub(super) seeds: Option<Range<u64>>,
     /// Order of steps on direct: fifo, random, pct:DEPTH, order:POINT=CHOICE,…, exhaustive[:TURNS]
